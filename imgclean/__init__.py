@@ -1,0 +1,36 @@
+"""Find, review and clean duplicate images of a dataset: a fastai Learner looks, a person decides.
+
+>>> from imgclean import DatasetFormatter, ImageCleaner
+>>> ds, idxs = DatasetFormatter.from_similars("photos")   # or a fastai Learner
+>>> ImageCleaner(ds, idxs, duplicates=True)               # the grid; decisions are on disk at once
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0.dev0"
+
+# name -> the module it lives in; imported on first use, since torch and fastai take seconds to import
+_HOMES = {
+    "DatasetFormatter": "formatter",
+    "ImageCleaner": "review.cleaner",
+    "Items": "dataset.items",
+    "Pairs": "find.pairs",
+    "Group": "find.groups",
+    "Review": "review.session",
+    "default_learner": "features.backbones",
+    "embed": "features.activations",
+    "sample_dataset": "dataset.samples",
+    "similar_pairs": "find.similarity",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'imgclean' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""What an image set is, and the only room that changes the user's folder."""

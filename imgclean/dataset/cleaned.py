@@ -1,0 +1,116 @@
+"""Decisions into files: the append-only ledger and `cleaned.csv`.
+
+Nothing else in imgclean writes beside the user's images.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .items import Items, relative_to
+
+FOLDER = ".imgclean"  # hidden, so that neither imgclean nor fastai looks for images in it
+CSV_NAME = "cleaned.csv"
+
+
+class Ledger:
+    """Every decision of a review, one JSON object a line, appended and synced to disk before it counts.
+
+    A line holds the new values of what it changes, so that the state is the lines' sum:
+    `{"do": str, "mark": {name: "delete" | "keep" | null}, "label": {name: str | null}, "files": {name: fingerprint}}`,
+    names relative to the root. A line that a power cut left half-written is ignored.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    def lines(self) -> Iterator[dict]:
+        "The recorded actions, oldest first."
+        if not self.path.exists():
+            return
+        with open(self.path, encoding="utf-8", errors="surrogateescape") as f:
+            for text in f:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue
+                if isinstance(line, dict):
+                    yield line
+
+    def append(self, line: dict) -> None:
+        "Write `line` and return when it is on the disk."
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"  # ASCII, whatever the file names hold
+        with open(self.path, "ab+") as f:
+            if f.tell() and _last_byte(f) != b"\n":  # a line cut off by a crash must not swallow this one
+                data = b"\n" + data
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+
+
+def _last_byte(f) -> bytes:
+    f.seek(-1, os.SEEK_END)
+    return f.read(1)
+
+
+def ledger_path(root: Path) -> Path:
+    "Where the decisions about the images below `root` are kept."
+    return Path(root) / FOLDER / "review.jsonl"
+
+
+def fingerprint(path: Path) -> list:  # [bytes, mtime_ns, blake2b hex digest]
+    "What tells whether the file in `path` is still the one that was decided about."
+    stat = path.stat()
+    with open(path, "rb") as f:
+        digest = hashlib.blake2b(digest_size=16)
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return [stat.st_size, stat.st_mtime_ns, digest.hexdigest()]
+
+
+def is_unchanged(path: Path, was: list) -> bool:
+    "Whether `path` still holds the content whose `fingerprint` was `was`; hashes only if size or time differ."
+    try:
+        stat = path.stat()
+        if [stat.st_size, stat.st_mtime_ns] == list(was[:2]):
+            return True
+        return stat.st_size == was[0] and fingerprint(path)[2] == was[2]
+    except OSError:
+        return False
+
+
+def write_csv(
+    items: Items,
+    path: str | os.PathLike,  # folder that gets `cleaned.csv`; the names in it are relative to this folder
+) -> Path:
+    """Path of `cleaned.csv` (columns `name,label`, one row an item), written whole or not at all.
+
+    An existing csv with other content is kept beside the ledger as `cleaned-1.csv`, `cleaned-2.csv`, ….
+    """
+    folder = Path(path)
+    target, new = folder / CSV_NAME, folder / FOLDER / "cleaned.csv.new"
+    new.parent.mkdir(parents=True, exist_ok=True)
+    with open(new, "w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+        rows = csv.writer(f, lineterminator="\n")
+        rows.writerow(["name", "label"])
+        for k, p in enumerate(items.paths):
+            rows.writerow([relative_to(p, folder), items.labels[k] or ""])
+        f.flush()
+        os.fsync(f.fileno())
+    if target.exists() and target.read_bytes() != new.read_bytes():
+        os.replace(target, _free_name(new.parent))
+    os.replace(new, target)
+    return target
+
+
+def _free_name(folder: Path) -> Path:
+    k = 1
+    while (kept := folder / f"cleaned-{k}.csv").exists():
+        k += 1
+    return kept

@@ -1,0 +1,95 @@
+"""Open any image file upright, as RGB. Knows Pillow only: no dataset, no torch."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+WHITE = (255, 255, 255)
+
+
+class UnreadableImage(OSError):
+    "A file that cannot be opened as an image; its text is the reason, without the path"
+
+
+@lru_cache(maxsize=1)
+def image_extensions() -> frozenset[str]:
+    "File name endings, with dot and in lower case, of every image format that Pillow opens here."
+    formats = Image.registered_extensions()
+    readable = {ext for ext, fmt in formats.items() if fmt in Image.OPEN}
+    # Pillow also registers stubs for HDF5, GRIB or MPEG, which it names but cannot decode.
+    return frozenset(
+        e for e in readable if (mimetypes.guess_type("x" + e)[0] or _mime(formats[e])).startswith("image/")
+    )
+
+
+def _mime(fmt: str) -> str:
+    return Image.MIME.get(fmt, "")
+
+
+def open_image(
+    path: str | os.PathLike,
+    size: int | None = None,  # shorter side needed, in pixels: JPEGs are then decoded at a reduced scale
+) -> Image.Image:  # RGB, 8 bits a channel
+    """The picture in `path` as a person sees it: first frame, turned upright by its EXIF, over white.
+
+    Raises `UnreadableImage` with the reason for anything else than a picture.
+    """
+    try:
+        with Image.open(path) as im:
+            if size:
+                im.draft("RGB", (size, size))
+            im.load()
+            return _to_rgb(ImageOps.exif_transpose(im))
+    except Exception as err:  # Pillow's plugins raise nearly every class of exception on broken files
+        raise UnreadableImage(_reason(path, err)) from err
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:  # (width, height) in pixels, upright
+    "Width and height of the picture in `path`, from its header alone."
+    try:
+        with Image.open(path) as im:
+            turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (im.height, im.width) if turned else im.size
+    except Exception as err:
+        raise UnreadableImage(_reason(path, err)) from err
+
+
+def _to_rgb(im: Image.Image) -> Image.Image:
+    if im.mode == "RGB":
+        return im
+    if im.mode.startswith("I;16") or im.mode in ("I", "F"):
+        return _deep_gray(im).convert("RGB")
+    if im.has_transparency_data:
+        im = im.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", im.size, (*WHITE, 255)), im).convert("RGB")
+    return im.convert("RGB")
+
+
+def _deep_gray(im: Image.Image) -> Image.Image:
+    "16 and 32 bit greys scaled to 8 bits; Pillow's own `convert` would clip all above 255 to white."
+    a = np.nan_to_num(np.asarray(im, dtype=np.float64))
+    low, high = float(a.min()), float(a.max())
+    if im.mode != "F" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (a - low) * (255.0 / (high - low)) if high > low else np.zeros_like(a)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _reason(path: str | os.PathLike, err: Exception) -> str:
+    if isinstance(err, UnreadableImage):
+        return str(err)
+    if isinstance(err, FileNotFoundError):
+        return "the file does not exist"
+    if isinstance(err, PermissionError):
+        return "no permission to read the file"
+    if isinstance(err, UnidentifiedImageError):
+        return "the file is empty" if Path(path).stat().st_size == 0 else "not an image that Pillow can read"
+    if isinstance(err, OSError) and err.strerror:
+        return err.strerror.lower()
+    return " ".join(str(err).split()) or type(err).__name__

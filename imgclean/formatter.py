@@ -1,0 +1,126 @@
+"""`DatasetFormatter`: fastai v1's names for the way from a Learner to groups of images worth a look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
+
+import numpy as np
+from fastai.layers import AdaptiveConcatPool2d
+from fastai.vision.all import DataLoaders, Learner
+from torch import nn
+
+from . import __version__
+from .dataset.items import Items
+from .features.activations import embed
+from .features.backbones import default_learner
+from .find.groups import Groups, group_pairs
+from .find.similarity import similar_pairs
+
+# Measured in docs/benchmarks.md: at this cosine the packaged backbone joined no two different photos.
+MIN_SIMILARITY = 0.85
+
+
+class DatasetFormatter:
+    "Builds what `ImageCleaner` shows: a dataset, and the indices of its images that are worth a look"
+
+    @classmethod
+    def from_similars(
+        cls,
+        learn: Learner | DataLoaders | Items | str | os.PathLike,  # not a Learner: `default_learner` looks at it
+        layer: nn.Module | str | Sequence[int] | None = None,  # module, dotted name, v1's index list; None finds it
+        pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # None: no pooling
+        pool_dim: int = 1,  # 4 with the last convolutional block is the article's pipeline
+        n: int | None = None,  # the `n` most similar pairs
+        min_similarity: float | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
+        *,
+        layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
+        recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
+        ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
+        bs: int = 64,  # images in a batch
+        num_workers: int | None = None,  # processes that decode images
+        progress: bool = True,
+    ) -> tuple[Items, Groups]:
+        """The dataset, and the groups of its most similar images: tuples of item indices, the one to keep first.
+
+        Cosine similarity of every pair in the lower triangle, exact. `idxs.pairs` holds the pairs behind the groups,
+        `idxs.settings` what was used; images that cannot be read are in `ds.unreadable` and in no group.
+        Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
+        """
+        if layer is not None and layer_ls is not None:
+            raise ValueError("layer and layer_ls are both given; layer_ls is fastai v1's name for layer, give one")
+        if recipe not in (None, "article"):
+            raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
+        items, learn = _sources(learn, ds_idx)
+        if recipe == "article":
+            pool_dim, n = 4, n or (len(items) if min_similarity is None else None)
+        if n is None and min_similarity is None:
+            min_similarity = MIN_SIMILARITY
+        start = perf_counter()
+        seen = embed(
+            learn, items, layer if layer_ls is None else layer_ls, pool, pool_dim,
+            bs=bs, num_workers=num_workers, progress=progress,
+        )  # fmt: skip
+        looked = perf_counter()
+        groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity)
+        groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
+        groups.settings |= {
+            "arch": arch_name(learn), "layer": seen.layer, "pool_dim": pool_dim if pool else None,
+            "pool": getattr(pool, "__name__", str(pool)) if pool else None,
+        }  # fmt: skip
+        return seen.items, groups
+
+
+def groups_of(
+    vectors: np.ndarray,  # (n, d) float, row k embeds items[k]
+    items: Items,
+    *,
+    n: int | None = None,
+    min_similarity: float | None = MIN_SIMILARITY,
+) -> Groups:
+    "`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere."
+    if len(vectors) != len(items):
+        raise ValueError(f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image")
+    if len(items) < 2:
+        pairs = similar_pairs(np.zeros((2, 1)), min_similarity=1)
+    else:
+        pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity)
+
+    def facts(k: int) -> dict:
+        width, height = items.size(k)
+        return {"width": width, "height": height, "bytes": items.n_bytes(k)}
+
+    def to_keeper(keeper: int, rest: list[int]) -> Iterable[float]:
+        a, b = vectors[keeper].astype(np.float64), vectors[rest].astype(np.float64)
+        norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
+        return np.clip(b @ a / np.maximum(norms, 1e-12), -1, 1).tolist()
+
+    settings = {"imgclean": __version__, "min_similarity": min_similarity, "n": n, "pairs_left_out": pairs.left_out}
+    return Groups(group_pairs(pairs, facts, to_keeper), pairs, settings)
+
+
+def arch_name(learn: Learner) -> str:
+    "What the Learner calls its architecture, else the class of its model."
+    arch = getattr(learn, "arch", None)
+    return arch if isinstance(arch, str) else getattr(arch, "__name__", type(learn.model).__name__)
+
+
+def _sources(learn, ds_idx: int | None) -> tuple[Items, Learner]:
+    if isinstance(learn, (str, os.PathLike)):
+        learn = Items.from_folder(learn)
+    if isinstance(learn, Items):
+        items, learn = learn, default_learner(learn)
+    elif isinstance(learn, (Learner, DataLoaders)):
+        dls = learn if isinstance(learn, DataLoaders) else learn.dls
+        items, learn = Items.from_dls(dls), learn if isinstance(learn, Learner) else default_learner(dls)
+    else:
+        raise TypeError(
+            f"got a {type(learn).__name__}; give a fastai Learner, DataLoaders, Items or the folder of the images"
+        )
+    if ds_idx is not None:
+        split = {0: "train", 1: "valid"}.get(ds_idx)
+        if split not in items.splits:
+            raise ValueError(f"ds_idx is {ds_idx}; give 0 for the training or 1 for the validation set")
+        items = items.subset([k for k, s in enumerate(items.splits) if s == split])
+    return items, learn

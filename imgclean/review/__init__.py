@@ -1,0 +1,1 @@
+"""From groups to decisions. Opens on a machine without torch."""
