@@ -30,6 +30,7 @@ setup(
         "scikit-learn",  # both for the photographs of the sample dataset
         "scikit-image>=0.22",
         "tqdm",
+        "rich",
         "typer>=0.12",
     ],
     extras_require={

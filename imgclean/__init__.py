@@ -5,9 +5,13 @@
 >>> ImageCleaner(ds, idxs, duplicates=True)               # the grid; decisions are on disk at once
 """
 
+import warnings
 from importlib import import_module
 
 __version__ = "0.1.0.dev0"
+
+# fastai 2.8 says so on every import under torch 2.13 and later; nobody who reads it can do anything about it.
+warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
 
 # name -> the module it lives in; imported on first use, since torch and fastai take seconds to import
 _HOMES = {

@@ -14,7 +14,7 @@ from torch import nn
 from . import __version__
 from .dataset.items import Items
 from .features.activations import embed
-from .features.backbones import default_learner
+from .features.backbones import PACKAGED, default_learner
 from .find.groups import Groups, group_pairs
 from .find.similarity import similar_pairs
 
@@ -37,6 +37,7 @@ class DatasetFormatter:
         *,
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
+        arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
         ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
         bs: int = 64,  # images in a batch
         num_workers: int | None = None,  # processes that decode images
@@ -52,7 +53,7 @@ class DatasetFormatter:
             raise ValueError("layer and layer_ls are both given; layer_ls is fastai v1's name for layer, give one")
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
-        items, learn = _sources(learn, ds_idx)
+        items, learn = _sources(learn, arch, ds_idx)
         if recipe == "article":
             pool_dim, n = 4, n or (len(items) if min_similarity is None else None)
         if n is None and min_similarity is None:
@@ -106,21 +107,27 @@ def arch_name(learn: Learner) -> str:
     return arch if isinstance(arch, str) else getattr(arch, "__name__", type(learn.model).__name__)
 
 
-def _sources(learn, ds_idx: int | None) -> tuple[Items, Learner]:
-    if isinstance(learn, (str, os.PathLike)):
-        learn = Items.from_folder(learn)
-    if isinstance(learn, Items):
-        items, learn = learn, default_learner(learn)
-    elif isinstance(learn, (Learner, DataLoaders)):
-        dls = learn if isinstance(learn, DataLoaders) else learn.dls
-        items, learn = Items.from_dls(dls), learn if isinstance(learn, Learner) else default_learner(dls)
+def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner]:
+    "The items to look at and the Learner that looks."
+    if isinstance(learn, Learner):
+        if arch:
+            raise ValueError(f"arch is {arch!r}, but a Learner is given, which brings its own model; give one of them")
+        items = Items.from_dls(learn.dls)
+    elif isinstance(learn, (str, os.PathLike)):
+        learn = items = Items.from_folder(learn)
+    elif isinstance(learn, DataLoaders):
+        items = Items.from_dls(learn)
+    elif isinstance(learn, Items):
+        items = learn
     else:
         raise TypeError(
             f"got a {type(learn).__name__}; give a fastai Learner, DataLoaders, Items or the folder of the images"
         )
+    if not isinstance(learn, Learner):
+        learn = default_learner(learn, arch or PACKAGED)
     if ds_idx is not None:
         split = {0: "train", 1: "valid"}.get(ds_idx)
         if split not in items.splits:
-            raise ValueError(f"ds_idx is {ds_idx}; give 0 for the training or 1 for the validation set")
+            raise ValueError(f"ds_idx is {ds_idx}, for which there are no images; give 0 (training) or 1 (validation)")
         items = items.subset([k for k, s in enumerate(items.splits) if s == split])
     return items, learn

@@ -143,7 +143,12 @@ class Items:
         dls,  # fastai `DataLoaders` whose images come from files
         root: str | os.PathLike | None = None,  # default: `dls.path` if all images are below it
     ) -> Items:
-        "Every image of every split of `dls`, training set first, in the order of its datasets."
+        """Every image of every split of `dls`, training set first, in the order of its datasets.
+
+        DataLoaders that imgclean made from `Items` give back those.
+        """
+        if "imgclean_items" in vars(dls):
+            return dls.imgclean_items
         paths, labels, splits = [], [], []
         for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
             paths += _ds_paths(ds)
@@ -151,6 +156,8 @@ class Items:
             splits += [split] * len(ds)
         if not paths:
             raise ValueError("the DataLoaders hold no images; build them from a folder, a csv or a list of files")
+        if len(set(splits)) == 1:  # a lone training set is no split
+            splits = [None] * len(splits)
         return cls(tuple(paths), tuple(labels), tuple(splits), _root(paths, root or dls.path))
 
 
@@ -233,7 +240,7 @@ def _ds_labels(ds) -> list[str | None]:
 def _in_words(tl, k: int) -> str | None:
     value = tl.decode(tl[k])
     is_list = hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "ndim")
-    return ";".join(str(v) for v in value) if is_list else str(value)
+    return (";".join(str(v) for v in value) if is_list else str(value)) or None
 
 
 def _nth(items, k: int):

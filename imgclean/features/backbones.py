@@ -17,7 +17,6 @@ from fastai.vision.all import (
     DataBlock,
     DataLoaders,
     ImageBlock,
-    IndexSplitter,
     Learner,
     Normalize,
     Resize,
@@ -84,18 +83,25 @@ def _n_out(dls: DataLoaders) -> int:
 
 
 def _dls(items: Items, size: int) -> DataLoaders:
-    "DataLoaders of all `items`; a trained head is not needed to look, but the Learner can be fine-tuned."
+    "DataLoaders of `items`, '' for a missing label; without a validation set, every fifth image at random is one."
+    train = [k for k, split in enumerate(items.splits) if split not in ("valid", "test")]
     valid = [k for k, split in enumerate(items.splits) if split == "valid"]
+    if not valid:  # fastai's `predict` and `test_dl` need one
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(42)).tolist()
+        valid = [train[k] for k in order[: max(len(train) // 5, 1)]]
+        train = sorted(set(train) - set(valid)) or valid
     block = DataBlock(
         (ImageBlock, CategoryBlock),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=IndexSplitter(valid),
+        splitter=lambda _: (train, valid),
         # Squeezing shows the model the whole picture; a crop would hide what was cropped from a copy.
         item_tfms=Resize(size, method=ResizeMethod.Squish),
     )
-    df = items.df().assign(path=[str(p) for p in items.paths])
-    return block.dataloaders(df.fillna({"label": "unlabelled"}), path=Path(items.root), bs=64)
+    df = items.df().assign(path=[str(p) for p in items.paths]).fillna({"label": ""})
+    dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
+    dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
+    return dls
 
 
 def load_packaged_weights(model: nn.Module) -> None:

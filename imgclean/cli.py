@@ -1,0 +1,224 @@
+"""The shell's door: `imgclean find FOLDER` and `imgclean demo`. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .dataset.items import Items
+    from .dataset.samples import Planted
+    from .find.groups import Group, Groups
+
+app = typer.Typer(help="Find, review and clean duplicate images.", no_args_is_help=True, add_completion=False)
+NOTEBOOK = "01_find_duplicates.ipynb"
+SHOWN = 50  # groups in the table; the JSON file holds all
+
+
+def main() -> None:
+    "Run the command line; exit code 0 when done, 2 for wrong use or a folder that cannot be read."
+    app()
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    "Turn what the library raises for bad input into one line on stderr and exit code 2."
+    try:
+        yield
+    except (OSError, ValueError) as err:
+        text = err.strerror and f"{err.strerror}: {err.filename}" if isinstance(err, OSError) and err.errno else str(err)
+        typer.echo(f"imgclean: {printable(str(text))}", err=True)
+        raise typer.Exit(2) from err
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"imgclean {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def find(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; subfolders are searched, too.")],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write groups and pairs here.")] = None,
+    min_similarity: Annotated[
+        float | None, typer.Option(help="Smallest cosine similarity of a pair, up to 1.  [default: 0.85]")
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Only the N most similar pairs.")] = None,
+    arch: Annotated[str, typer.Option(help="timm or torchvision model that looks.")] = "tf_efficientnet_lite0",
+) -> None:
+    "Find groups of duplicate images below FOLDER. Changes nothing there."
+    with _clear_errors():
+        _check_writable(json_file)
+        from .formatter import DatasetFormatter
+
+        ds, groups = DatasetFormatter.from_similars(folder, arch=arch, n=n, min_similarity=min_similarity)
+        if json_file:
+            json_file.write_text(as_json(ds, groups, folder), encoding="utf-8")
+        _print_groups(ds, groups)
+        _print_unreadable(ds)
+        _print_summary(ds, groups)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("imgclean-demo"),
+    lab: Annotated[bool, typer.Option("--lab", help="Then open JupyterLab on the tutorial notebook.")] = False,
+) -> None:
+    "Make a sample dataset with planted duplicates in FOLDER, find them, write the clean csv. Works offline."
+    with _clear_errors():
+        from .dataset.samples import sample_dataset
+        from .formatter import DatasetFormatter
+        from .review.session import Review
+
+        sample = sample_dataset(folder / "imgclean-sample")
+        typer.echo(f"made the sample dataset in {sample.path}", err=True)
+        ds, groups = DatasetFormatter.from_similars(sample.path)
+        _print_groups(ds, groups)
+        missed = _print_planted(ds, groups, sample.planted)
+        # A ledger of its own: the tutorial's grid opens undecided.
+        review = Review(ds, groups, sample.path, ledger=sample.path / ".imgclean" / "demo.jsonl")
+        review.keep_best()
+        typer.echo(f"\nkept the suggested image of each group: {review.apply()}")
+        _print_summary(ds, groups)
+        if lab:
+            _open_lab(folder)
+        else:
+            typer.echo("to review by hand: imgclean demo --lab", err=True)
+    if missed:
+        raise typer.Exit(1)
+
+
+def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
+    "The result of `find` in JSON, version 1 (docs/json.md): the same bytes for the same images and settings."
+
+    def rel(k: int) -> str:
+        return ds.relpath(k)
+
+    pairs = [(*sorted((rel(i), rel(j))), round(score, 6)) for i, j, score in groups.pairs]
+    found = {
+        "version": 1,
+        "root": os.path.abspath(folder),
+        "settings": groups.settings,
+        "images": len(ds),
+        "groups": [
+            {"images": [rel(k) for k in g], "keeper": rel(g[0]), "similarity": round(g.similarity, 6)} for g in groups
+        ],
+        "pairs": [
+            {"a": a, "b": b, "similarity": s} for a, b, s in sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))
+        ],
+        "unreadable": [{"path": _relative(u.path, ds.root), "error": u.error} for u in ds.unreadable],
+    }
+    return json.dumps(found, indent=1) + "\n"  # ASCII: any file name survives, even one that is no valid UTF-8
+
+
+def _relative(path: Path, root: Path) -> str:
+    from .dataset.items import relative_to
+
+    return relative_to(path, root)
+
+
+def printable(text: str) -> str:
+    "`text` without what could move a terminal's cursor or colour it."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _check_writable(file: Path | None) -> None:
+    "Complain before the long work, not after it."
+    if file and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise ValueError(f"cannot write {str(file)!r}; give --json a file in a folder that exists")
+
+
+def _print_groups(ds: Items, groups: Groups) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not groups:
+        typer.echo("no duplicates found")
+        return
+    table = Table(box=SIMPLE, title=f"{len(groups)} groups, the image to keep first", title_justify="left")
+    for name, justify in (("group", "right"), ("similarity", "right"), ("images", "left"), ("why keep the first", "left")):
+        table.add_column(name, justify=justify, overflow="fold")
+    for number, group in enumerate(groups[:SHOWN], 1):
+        names = [printable(ds.relpath(k)) for k in group[:10]] + ([f"and {len(group) - 10} more"] if len(group) > 10 else [])
+        table.add_row(str(number), f"{group.similarity:.4f}", Text("\n".join(names)), Text(group.reason))
+    # A pipe has no width; without one names must not be broken into pieces.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if len(groups) > SHOWN:
+        typer.echo(f"… and {len(groups) - SHOWN} more groups; --json FILE writes them all")
+
+
+def _print_unreadable(ds: Items) -> None:
+    for bad in ds.unreadable:
+        typer.echo(f"unreadable: {printable(_relative(bad.path, ds.root))}: {printable(bad.error)}", err=True)
+
+
+def _print_summary(ds: Items, groups: Groups) -> None:
+    n, seconds = len(ds) + len(ds.unreadable), groups.seconds
+    copies = sum(len(g) - 1 for g in groups)
+    typer.echo(
+        f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "
+        f"looked {seconds['look']:.1f} s ({n / max(seconds['look'], 1e-9):.0f} images/s), "
+        f"compared {seconds['compare']:.1f} s",
+        err=True,
+    )
+
+
+def _print_planted(ds: Items, groups: Groups, planted: tuple[Planted, ...]) -> int:  # how many were missed
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    at = {ds.relpath(k): k for k in range(len(ds))}
+    unreadable = {_relative(u.path, ds.root) for u in ds.unreadable}
+    table = Table(box=SIMPLE, title="planted and found", title_justify="left")
+    for name in ("planted", "files", "found"):
+        table.add_column(name, overflow="fold")
+    missed, expected = 0, set()
+    for plant in planted:
+        ks = {at[f] for f in plant.files if f in at}
+        group = next((g for g in groups if ks and ks <= set(g)), None)
+        found = "listed as unreadable" if set(plant.files) <= unreadable else _found(ds, group)
+        missed += found == "NO"
+        expected |= {group} - {None}
+        table.add_row(plant.what, "\n".join(plant.files), found)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for group in groups:
+        if group not in expected:
+            typer.echo(f"not planted: {', '.join(ds.relpath(k) for k in group)} ({group.similarity:.3f})")
+    return missed
+
+
+def _found(ds: Items, group: Group | None) -> str:
+    if group is None:
+        return "NO"
+    labels = sorted({ds.labels[k] for k in group})
+    clash = f", labels differ: {' and '.join(labels)}" if len(labels) > 1 else ""
+    return f"yes, similarity {group.similarity:.3f}{clash}"
+
+
+def _open_lab(folder: Path) -> None:
+    here = Path(__file__).parents[1] / "nbs" / NOTEBOOK
+    installed = Path(sys.prefix) / "share" / "imgclean" / "nbs" / NOTEBOOK
+    source = here if here.exists() else installed
+    target = folder / NOTEBOOK
+    if not target.exists():
+        shutil.copyfile(source, target)
+    if not sys.stdout.isatty():
+        typer.echo(f"not on a terminal, so JupyterLab is not started; run: jupyter lab {target}", err=True)
+        return
+    subprocess.run([sys.executable, "-m", "jupyterlab", str(target)], check=False)

@@ -1,0 +1,212 @@
+"""`ImageCleaner`: the grid in the notebook. Transport alone: every decision is made and kept by `Review`."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from ..dataset.images import UnreadableImage, open_image
+from ..dataset.items import Items
+from ..find.groups import human_bytes
+from .session import Applied, Review, as_groups
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+ROW = 40  # images of a group that a row shows; actions on the group reach the others as well
+THUMB, FULL = 240, 2048  # longest sides in pixels of what is sent for the grid and for comparing
+
+
+class ImageCleaner(anywidget.AnyWidget):
+    """The grid that shows groups of images and takes a person's decisions, each saved to disk at once.
+
+    Marking touches no file; Apply, or `.apply()`, writes `path/'cleaned.csv'`. Running the cell again continues
+    the review. `.review` holds everything as plain Python: marks, undo, redo. Call shape of fastai v1.
+    """
+
+    _esm = HERE / "cleaner.js"
+    _css = HERE / "cleaner.css"
+    batch_size = traitlets.Int(5).tag(sync=True)
+    single = traitlets.Bool(False).tag(sync=True)
+    vocab = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(
+        self,
+        dataset: Items,  # or fastai DataLoaders
+        fns_idxs: Iterable,  # groups, or v1's flat list of indices
+        path: str | os.PathLike | None = None,  # gets `cleaned.csv`; default: the dataset's root
+        batch_size: int = 5,  # rows on a page
+        duplicates: bool | None = None,  # True: a flat list means pairs; False: single images, to relabel or delete
+        *,
+        ledger: str | os.PathLike | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
+    ):
+        items = dataset if isinstance(dataset, Items) else _items(dataset)
+        groups = as_groups(fns_idxs, duplicates)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; show at least one row on a page")
+        self.review = Review(items, groups, path, ledger=ledger)
+        single = not any(len(g) > 1 for g in groups)
+        super().__init__(batch_size=batch_size, single=single, vocab=list(items.vocab))
+        self.review.on_change(self._show_change)
+        self.on_msg(self._receive)
+
+    # the outcome, as data
+
+    @property
+    def deleted(self) -> list[int]:
+        "Items marked to be left out, sorted."
+        return self.review.deleted
+
+    @property
+    def kept(self) -> list[int]:
+        "Items that a person chose to keep, sorted."
+        return self.review.kept
+
+    @property
+    def relabeled(self) -> dict[int, str]:
+        "New label of each relabelled item."
+        return self.review.relabeled
+
+    @property
+    def undecided(self) -> list[int]:
+        "Items of the groups that carry no mark, sorted."
+        return self.review.undecided
+
+    @property
+    def decisions(self) -> dict[str, str]:
+        "Relative path -> 'delete' or 'keep', for every marked item."
+        return self.review.decisions
+
+    def cleaned(self) -> Items:
+        "The dataset without the images marked for deletion, with the new labels; has `.dataloaders()` and `.df()`."
+        return self.review.cleaned()
+
+    def apply(self, lose_groups: bool = False) -> Applied:
+        "Write `cleaned.csv`, see `Review.apply`."
+        return self.review.apply(lose_groups)
+
+    def __repr__(self) -> str:
+        # The inherited one would serialise every trait.
+        c = self._counts()
+        return f"ImageCleaner({c['decided']}/{c['groups']} groups decided, {c['delete']} images marked for deletion)"
+
+    # the wire: unknown or malformed messages are logged and ignored
+
+    def _receive(self, _widget, message, _buffers) -> None:
+        kinds = {"page": self._send_page, "pictures": self._send_pictures, "plan": self._send_plan, "do": self._act}
+        try:
+            kinds[message["type"]](message)
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            log.warning("ignored a message that makes no sense: %r (%s)", message, err)
+
+    def _send_page(self, message: dict) -> None:
+        with self.review.lock:
+            last = max(0, (len(self.review.groups) - 1) // self.batch_size)
+            page = min(max(int(message["page"]), 0), last)
+            start = page * self.batch_size
+            rows = range(start, min(start + self.batch_size, len(self.review.groups)))
+            groups = [self._row(g) for g in rows]
+            self.send({"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()})
+
+    def _row(self, g: int) -> dict:
+        group = self.review.groups[g]
+        alike = [*group.scores, *[None] * (len(group) - len(group.scores))]
+        images = [self._cell(k, score) for k, score in list(zip(group, alike, strict=True))[:ROW]]
+        return {
+            "id": g,
+            "similarity": group.similarity,
+            "reason": group.reason,
+            "images": images,
+            "more": len(group) - len(images),
+        }
+
+    def _cell(self, k: int, similarity: float | None) -> dict:
+        items = self.review.items
+        width, height = items.size(k)
+        return {
+            "id": k,
+            "name": items.relpath(k),
+            "label": self.review.label_of(k),
+            "relabeled": k in self.review.relabeled,
+            "split": items.splits[k],
+            "pixels": f"{width}×{height}",
+            "bytes": human_bytes(items.n_bytes(k)),
+            "similarity": similarity,
+            "mark": self.review.mark_of(k),
+        }
+
+    def _send_pictures(self, message: dict) -> None:
+        "JPEGs of the items asked for; those that cannot be shown, with the reason."
+        side = FULL if message.get("full") else THUMB
+        ids, buffers, missing = [], [], {}
+        for k in self.review._indices(message["ids"][:200]):
+            try:
+                path = self.review.items.paths[k]
+                buffers.append(_jpeg(path, path.stat().st_mtime_ns, side))
+                ids.append(k)
+            except OSError as err:
+                missing[k] = str(err) if isinstance(err, UnreadableImage) else "the file does not exist"
+        self.send({"type": "pictures", "full": side == FULL, "ids": ids, "missing": missing}, buffers)
+
+    def _send_plan(self, _message: dict) -> None:
+        plan = self.review.plan()
+        self.send({"type": "plan", **plan, "bytes": human_bytes(plan["bytes"])})
+
+    def _act(self, message: dict) -> None:
+        seq, review = message["seq"], self.review
+        actions = {
+            "mark": lambda: review.mark(message["ids"], message["value"]),
+            "relabel": lambda: review.relabel(message["ids"], message["value"]),
+            "keep_only": lambda: review.keep_only(message["ids"][0], message["group"]),
+            "keep_all": lambda: review.keep_all(message["group"]),
+            "keep_best": lambda: review.keep_best(message["groups"]),
+            "accept": lambda: review.accept(message["group"]),
+            "undo": review.undo,
+            "redo": review.redo,
+            "apply": lambda: str(review.apply(bool(message["lose_groups"]))),
+        }
+        try:
+            answer = actions[message["do"]]()
+        except (OSError, ValueError) as err:
+            self.send({"type": "refused", "seq": seq, "text": str(err), "counts": self._counts()})
+            return
+        note = answer if isinstance(answer, str) else f"nothing to {message['do']}" if answer is False else ""
+        self.send({"type": "done", "seq": seq, "note": note, "counts": self._counts()})
+
+    def _show_change(self, change: dict) -> None:
+        "Tell every view, so that several views of one review agree."
+        big = len(change["marks"]) + len(change["labels"]) > 500
+        self.send({"type": "reload"} if big else {"type": "changed", **change, "counts": self._counts()})
+
+    def _counts(self) -> dict:
+        review = self.review
+        return {
+            "groups": len(review.groups),
+            "decided": sum(review.is_decided(g) for g in range(len(review.groups))),
+            "delete": len(review.deleted),
+            "relabel": len(review.relabeled),
+            "images": len(review.items),
+        }
+
+
+def _items(dataset) -> Items:
+    if hasattr(dataset, "loaders"):
+        return Items.from_dls(dataset)
+    raise TypeError(
+        f"dataset is a {type(dataset).__name__}; give the `ds` that DatasetFormatter returns, Items, or DataLoaders"
+    )
+
+
+@lru_cache(maxsize=1000)
+def _jpeg(path: Path, _mtime: int, side: int) -> bytes:
+    im = open_image(path, size=side)
+    im.thumbnail((side, side))  # never enlarges
+    out = io.BytesIO()
+    im.save(out, "JPEG", quality=82 if side == THUMB else 92)
+    return out.getvalue()

@@ -1,0 +1,121 @@
+"""A real JupyterLab with a real kernel, driven by Chromium."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+REPO = Path(__file__).parents[2]
+QUIET = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, chrome):
+    root = tmp_path_factory.mktemp("lab")
+    work, config = root / "work", root / "config"
+    work.mkdir()
+    (config / "labconfig").mkdir(parents=True)
+    (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(QUIET))
+    env = dict(os.environ, JUPYTER_CONFIG_DIR=str(config), JUPYTER_DATA_DIR=str(root / "data"),
+               JUPYTER_RUNTIME_DIR=str(root / "run"), IPYTHONDIR=str(root / "ipython"))  # fmt: skip
+    port = free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+               "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}",
+               "--LabApp.expose_app_in_browser=True"]  # fmt: skip
+    with open(root / "lab.log", "w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(url + "/api/status", timeout=1)
+            break
+        except OSError:
+            assert server.poll() is None, (root / "lab.log").read_text()
+            time.sleep(0.25)
+    yield url, work
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+class Notebook:
+    "A notebook open in JupyterLab"
+
+    def __init__(self, page, url: str, name: str):
+        self.page, self.url, self.name = page, url, name
+
+    def open(self) -> "Notebook":
+        self.page.goto(f"{self.url}/lab/tree/{self.name}?reset")
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60000)
+        status = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
+        self.page.wait_for_function(f"()=>{status}==='idle'", timeout=60000)
+        return self
+
+    def command(self, name: str) -> None:
+        # Braces: the result is not awaited, since some commands end only with the kernel's work.
+        self.page.evaluate("c=>{window.jupyterapp.commands.execute(c)}", name)
+
+    def n_cells(self) -> int:
+        return self.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
+
+    def python(self, code: str) -> str:
+        "What `code` prints in the notebook's kernel."
+        return self.page.evaluate(
+            """async code => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                let out = '';
+                const future = kernel.requestExecute({code, store_history: false});
+                future.onIOPub = m => {
+                    if (m.header.msg_type === 'stream') out += m.content.text;
+                    if (m.header.msg_type === 'error') out += 'ERROR ' + m.content.evalue;
+                };
+                await future.done;
+                return out.trim();
+            }""",
+            code,
+        )
+
+
+@pytest.fixture
+def open_notebook(lab, chrome):
+    "Open cells (or a notebook file) in JupyterLab; afterwards its kernel is shut down and no page error is left."
+    url, work = lab
+    opened, errors = [], []
+
+    def opener(name: str, cells: list[str] | None = None, source: Path | None = None) -> Notebook:
+        nb = nbformat.read(source, 4) if source else nbformat.v4.new_notebook()
+        if cells:
+            nb.cells = [nbformat.v4.new_code_cell(code) for code in cells]
+        nb.metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")
+        nbformat.write(nb, work / name)
+        page = chrome.new_page(viewport=dict(width=1300, height=1000))
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        opened.append(Notebook(page, url, name).open())
+        return opened[-1]
+
+    yield opener
+    for notebook in opened:
+        notebook.command("kernelmenu:shutdown")
+        time.sleep(0.5)
+        notebook.page.close()
+    assert errors == []
