@@ -55,15 +55,15 @@ class DatasetFormatter:
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
         items, learn = _sources(learn, arch, ds_idx)
         if recipe == "article":
-            pool_dim, n = 4, n or (len(items) if min_similarity is None else None)
-        if n is None and min_similarity is None:
-            min_similarity = MIN_SIMILARITY
+            pool_dim = 4
         start = perf_counter()
         seen = embed(
             learn, items, layer if layer_ls is None else layer_ls, pool, pool_dim,
             bs=bs, num_workers=num_workers, progress=progress,
         )  # fmt: skip
         looked = perf_counter()
+        if n is None and min_similarity is None:
+            n, min_similarity = (len(seen.items) or 1, None) if recipe else (None, MIN_SIMILARITY)
         groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity)
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
         groups.settings |= {
@@ -127,7 +127,7 @@ def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learne
         learn = default_learner(learn, arch or PACKAGED)
     if ds_idx is not None:
         split = {0: "train", 1: "valid"}.get(ds_idx)
-        if split not in items.splits:
+        if split is None or split not in items.splits:
             raise ValueError(f"ds_idx is {ds_idx}, for which there are no images; give 0 (training) or 1 (validation)")
         items = items.subset([k for k, s in enumerate(items.splits) if s == split])
     return items, learn

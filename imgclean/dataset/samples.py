@@ -92,7 +92,7 @@ _FIVE = ("coffee", ("coffee", "espresso", "cup", "IMG_0042", "download"))
 
 
 def sample_dataset(path: str | os.PathLike = "imgclean-sample") -> Sample:
-    """A folder of 25 scenes in 9 labels, one of them five times, 7 edited copies, and one truncated file.
+    """A folder of 25 scenes in 10 labels, one of them five times, 7 edited copies, and one truncated file.
 
     Offline, the same bytes each time with the same Pillow; files that exist already are left as they are.
     """

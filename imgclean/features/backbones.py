@@ -21,10 +21,12 @@ from fastai.vision.all import (
     Normalize,
     Resize,
     ResizeMethod,
+    model_meta,
     vision_learner,
 )
 from torch import nn
 
+from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
 
 PACKAGED = "tf_efficientnet_lite0"
@@ -66,11 +68,14 @@ def _first_line(err: Exception) -> str:
 
 
 def _arch(name: str):
-    "What `vision_learner` takes for `name`: timm's names as they are, torchvision's as functions."
+    "What `vision_learner` takes for `name`: fastai's and torchvision's models as functions, timm's by name."
+    ours = getattr(torchvision.models, name, None) if name in torchvision.models.list_models() else None
+    if ours in model_meta:  # `resnet34` is the articles' model, whose last block is [0, 7, 2]; timm's has other parts
+        return ours
     if timm.is_model(name):
         return name
-    if name in torchvision.models.list_models():
-        return getattr(torchvision.models, name)
+    if ours:
+        return ours
     raise ValueError(f"{name!r} is neither a timm nor a torchvision model; see timm.list_models('*resnet*')")
 
 
@@ -90,6 +95,8 @@ def _dls(items: Items, size: int) -> DataLoaders:
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(42)).tolist()
         valid = [train[k] for k in order[: max(len(train) // 5, 1)]]
         train = sorted(set(train) - set(valid)) or valid
+    first = _first_readable(items, [*train, *valid])
+    train = [first, *(k for k in train if k != first)]  # fastai opens the first image while it sets up
     block = DataBlock(
         (ImageBlock, CategoryBlock),
         get_x=ColReader("path"),
@@ -102,6 +109,16 @@ def _dls(items: Items, size: int) -> DataLoaders:
     dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
     dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
     return dls
+
+
+def _first_readable(items: Items, ks: Sequence[int]) -> int:
+    for k in ks:
+        try:
+            open_image(items.paths[k])
+            return k
+        except UnreadableImage as err:
+            reason = f"{items.relpath(k)}: {err}"
+    raise ValueError(f"none of the {len(ks)} images can be read; the last one is {reason}")
 
 
 def load_packaged_weights(model: nn.Module) -> None:

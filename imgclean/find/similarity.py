@@ -16,7 +16,7 @@ def normalise(emb: np.ndarray) -> torch.Tensor:  # (n, d) float32
     "`emb` with rows of length 1, as a copy; raises `ValueError` for NaN or infinity, leaves zero rows zero."
     x = torch.from_numpy(np.array(emb, dtype=np.float32, copy=True))
     if x.ndim != 2:
-        raise ValueError(f"embeddings have shape {tuple(x.shape)}; give one row a image, (n, d)")
+        raise ValueError(f"embeddings have shape {tuple(x.shape)}; give one row an image, (n, d)")
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).any(1).nonzero()[0])
         raise ValueError(f"embedding {bad} holds NaN or infinity; check the model that made it")

@@ -1,0 +1,168 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import picture, write_pictures
+
+from imgclean.dataset.items import Items
+
+
+def test_folder_gives_sorted_paths_labels_and_splits(tmp_path):
+    write_pictures(tmp_path, ["valid/b/1.png", "train/a/2.jpg", "train/a/1.JPG"], [1, 2, 3])
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden").mkdir()
+    picture(4).save(tmp_path / ".hidden/4.jpg")
+    items = Items.from_folder(tmp_path)
+    assert [items.relpath(k) for k in range(3)] == ["train/a/1.JPG", "train/a/2.jpg", "valid/b/1.png"]
+    assert items.labels == ("a", "a", "b") and items.splits == ("train", "train", "valid")
+    assert items.vocab == ("a", "b")
+
+
+def test_images_beside_the_root_have_no_label(tmp_path):
+    picture(1).save(tmp_path / "1.jpg")
+    assert Items.from_folder(tmp_path).labels == (None,)
+
+
+def test_label_func(tmp_path):
+    picture(1).save(tmp_path / "beagle_12.jpg")
+    assert Items.from_folder(tmp_path, lambda p: p.stem.split("_")[0]).labels == ("beagle",)
+
+
+def test_wrong_folders_are_refused(tmp_path):
+    picture(1).save(tmp_path / "1.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotADirectoryError, match="does not exist"):
+        Items.from_folder(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        Items.from_folder(tmp_path / "1.jpg")
+    with pytest.raises(ValueError, match="no images"):
+        Items.from_folder(tmp_path / "empty")
+
+
+def test_symlinks_end_and_duplicate_nothing(tmp_path):
+    write_pictures(tmp_path / "set", ["real/1.jpg"], [1])
+    write_pictures(tmp_path, ["outside/2.jpg"], [2])
+    for name, target in [("loop", "."), ("again", "real"), ("far", "../outside")]:
+        os.symlink(target, tmp_path / "set" / name)
+    os.symlink("itself.jpg", tmp_path / "set" / "itself.jpg")
+    items = Items.from_folder(tmp_path / "set")
+    assert [items.relpath(k) for k in range(len(items))] == ["far/2.jpg", "itself.jpg", "real/1.jpg"]
+
+
+def test_subset_and_without(tmp_path):
+    write_pictures(tmp_path, ["a/1.jpg", "a/2.jpg", "b/3.jpg"], [1, 2, 3])
+    items = Items.from_folder(tmp_path).without({1: "broken"})
+    assert [p.name for p in items.paths] == ["1.jpg", "3.jpg"] and items.labels == ("a", "b")
+    assert [(u.path.name, u.error) for u in items.unreadable] == [("2.jpg", "broken")]
+    assert items.subset([1]).labels == ("b",)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="one of each"):
+        Items((Path("a.jpg"),), (), (None,), Path())
+
+
+def test_facts_of_a_vanished_file_are_zero(tmp_path):
+    picture(1).save(tmp_path / "1.jpg")
+    items = Items.from_folder(tmp_path)
+    assert items.size(0) == (96, 80) and items.n_bytes(0) > 0
+    (tmp_path / "1.jpg").unlink()
+    assert items.size(0) == (0, 0) and items.n_bytes(0) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_what_may_not_be_read_is_listed(tmp_path):
+    "As root everything may be read, so then a child process gives its rights up first."
+    write_pictures(tmp_path, ["open.jpg", "shut.jpg"], [1, 2])
+    (tmp_path / "shut.jpg").chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from imgclean.dataset.images import open_image\n"
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "try: open_image(sys.argv[1])\n"
+        "except OSError as err: print(err)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "shut.jpg"), str(Path(__file__).parents[2])]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "no permission to read the file"
+
+
+# fastai's ways to build DataLoaders
+
+
+def test_from_dls_from_folder(shop):
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, seed=1, item_tfms=Resize(32), bs=2)
+    items = Items.from_dls(dls)
+    assert len(items) == 8 and items.root == shop and sorted(items.labels) == ["cat"] * 4 + ["dog"] * 4
+    assert items.splits == ("train",) * 6 + ("valid",) * 2
+    assert all(label == path.parent.name for label, path in zip(items.labels, items.paths, strict=True))
+    assert list(items.paths[:6]) == list(dls.train_ds.items)
+
+
+def test_from_dls_from_dataframe_and_csv(shop):
+    import pandas as pd
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    df = pd.DataFrame({"name": ["cat/a.jpg", "dog/b.jpg", "dog/c.jpg"], "label": ["x", "y", "y"]})
+    df.to_csv(shop / "set.csv", index=False)
+    args = dict(valid_pct=0.34, seed=1, item_tfms=Resize(32), bs=1)
+    for dls in (ImageDataLoaders.from_df(df, shop, **args), ImageDataLoaders.from_csv(shop, "set.csv", **args)):
+        items = Items.from_dls(dls)
+        found = {items.relpath(k): items.labels[k] for k in range(len(items))}
+        assert found == {"cat/a.jpg": "x", "dog/b.jpg": "y", "dog/c.jpg": "y"}
+
+
+def test_from_dls_with_several_labels(shop):
+    import pandas as pd
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    df = pd.DataFrame({"name": ["cat/a.jpg", "dog/b.jpg", "dog/c.jpg"], "label": ["x;y", "y", "x"]})
+    dls = ImageDataLoaders.from_df(df, shop, valid_pct=0.34, seed=1, label_delim=";", item_tfms=Resize(32), bs=1)
+    items = Items.from_dls(dls)
+    assert {items.relpath(k): items.labels[k] for k in range(3)} == dict(df.values.tolist())
+
+
+def test_from_dls_without_labels(shop):
+    from fastai.vision.all import DataBlock, ImageBlock, Resize, get_image_files
+
+    block = DataBlock((ImageBlock,), get_items=get_image_files, n_inp=1, item_tfms=Resize(32))
+    items = Items.from_dls(block.dataloaders(shop, bs=2))
+    assert len(items) == 8 and set(items.labels) == {None}
+
+
+def test_from_dls_needs_files(shop):
+    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock
+
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=lambda _: [1, 2, 3, 4, 5], get_x=lambda k: picture(k),
+                      get_y=lambda k: k % 2)  # fmt: skip
+    with pytest.raises(ValueError, match="not files"):
+        Items.from_dls(block.dataloaders(shop, bs=2))
+
+
+def test_back_to_dataloaders(shop):
+    items = Items.from_folder(shop)
+    dls = items.dataloaders(bs=2, num_workers=0)
+    xb, _ = dls.one_batch()
+    assert xb.shape == (2, 3, 224, 224) and list(dls.vocab) == ["cat", "dog"]
+    again = Items.from_dls(dls)
+    assert sorted(zip(again.paths, again.labels, strict=True)) == list(zip(items.paths, items.labels, strict=True))
+
+
+def test_back_to_dataloaders_keeps_the_split_and_leaves_the_test_set_out(tmp_path):
+    write_pictures(tmp_path, [f"{s}/{c}/{k}.jpg" for s in ("train", "valid", "test") for c in "ab" for k in (1, 2)],
+                   list(range(12)))  # fmt: skip
+    dls = Items.from_folder(tmp_path).dataloaders(bs=1)
+    assert {p.parts[-3] for p in Items.from_dls(dls).paths} == {"train", "valid"}
+    assert all("valid" in str(p) for p in Items.from_dls(dls).paths[-4:])
+
+
+def test_back_to_dataloaders_needs_labels(tmp_path):
+    write_pictures(tmp_path, ["1.jpg", "2.jpg"], [1, 2])
+    with pytest.raises(ValueError, match="2 of 2 images have no label"):
+        Items.from_folder(tmp_path).dataloaders()

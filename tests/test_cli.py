@@ -1,0 +1,130 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import picture, write_pictures
+from PIL import Image
+from typer.testing import CliRunner
+
+from imgclean.cli import app, printable
+
+run = CliRunner()
+
+
+def contents(folder):
+    "Every file below `folder` with its bytes and times."
+    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def find(folder, tmp_path, *more):
+    "The JSON of `imgclean find`."
+    target = tmp_path / "found.json"
+    result = run.invoke(app, ["find", str(folder), "--json", str(target), *more])
+    assert result.exit_code == 0, result.output
+    return json.loads(target.read_text()), result
+
+
+def test_find_keeps_the_json_contract(shop, tmp_path):
+    (shop / "dog/e.jpg").write_text("no image")
+    before = contents(shop)
+    found, result = find(shop, tmp_path, "--min-similarity", "0.999")
+    assert contents(shop) == before
+    assert list(found) == ["version", "root", "settings", "images", "groups", "pairs", "unreadable"]
+    assert found["version"] == 1 and found["root"] == str(shop) and found["images"] == 8
+    assert [g["images"] for g in found["groups"]] == [
+        ["cat/a.jpg", "cat/c.jpg", "dog/a.jpg"], ["dog/b.jpg", "dog/d.jpg"]
+    ]  # fmt: skip
+    assert all(g["keeper"] == g["images"][0] and 0.999 <= g["similarity"] <= 1 for g in found["groups"])
+    assert [(p["a"], p["b"]) for p in found["pairs"]] == [
+        ("cat/a.jpg", "cat/c.jpg"), ("cat/a.jpg", "dog/a.jpg"), ("cat/c.jpg", "dog/a.jpg"), ("dog/b.jpg", "dog/d.jpg")
+    ]  # fmt: skip
+    assert all(set(p) == {"a", "b", "similarity"} for p in found["pairs"])
+    assert found["unreadable"] == [{"path": "dog/e.jpg", "error": "not an image that Pillow can read"}]
+    assert found["settings"]["arch"] == "tf_efficientnet_lite0" and found["settings"]["min_similarity"] == 0.999
+    assert "cat/c.jpg" in result.stdout and "dog/e.jpg" in result.stderr
+
+
+def test_two_runs_write_the_same_bytes(shop, tmp_path):
+    target, texts = tmp_path / "found.json", []
+    for _ in range(2):
+        command = [sys.executable, "-c", "from imgclean.cli import main; main()"]
+        subprocess.run([*command, "find", str(shop), "--json", str(target)], check=True, capture_output=True)
+        texts.append(target.read_bytes())
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("bad", ["nowhere", "empty", "file.jpg"])
+def test_wrong_folders_end_with_one_line_and_code_2(tmp_path, bad):
+    (tmp_path / "empty").mkdir()
+    picture(1).save(tmp_path / "file.jpg")
+    result = run.invoke(app, ["find", str(tmp_path / bad)])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert re.fullmatch(r"imgclean: .+\n", result.stderr) and bad in result.stderr
+
+
+def test_wrong_use_ends_with_code_2(shop, tmp_path):
+    for args in (["find"], ["find", str(shop), "--min-similarity", "much"], ["find", str(shop), "--no-such"]):
+        assert run.invoke(app, args).exit_code == 2
+    for args, word in ((["--min-similarity", "2"], "between -1 and 1"), (["--arch", "vgg999"], "vgg999"), (["-n", "0"], "at least one"),
+                       (["--json", str(tmp_path / "no" / "x.json")], "folder that exists")):  # fmt: skip
+        result = run.invoke(app, ["find", str(shop), *args])
+        assert result.exit_code == 2 and word in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_hostile_names_and_odd_files(tmp_path):
+    "Each is either looked at or listed as unreadable; none ends the run, none is changed."
+    folder = tmp_path / "odd"
+    names = ["new\nline.jpg", "\x1b[31mred.jpg", "[bold]markup[/bold].jpg", "ünïcode 猫.jpg", "\udcff.jpg", "'quote\".jpg"]
+    write_pictures(folder, ["plain.jpg", *names], [1, *range(10, 16)])
+    picture(1).convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    Image.new("RGB", (1, 1), "red").save(folder / "pixel.png")
+    (folder / "zero.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("hello")
+    (folder / "cut.jpg").write_bytes((folder / "plain.jpg").read_bytes()[:700])
+    os.symlink("loop.jpg", folder / "loop.jpg")
+    os.symlink(".", folder / "again")
+    before = {k: v for k, v in contents(folder).items() if "loop" not in k}
+    found, result = find(folder, tmp_path)
+    assert {k: v for k, v in contents(folder).items() if "loop" not in k} == before
+    assert found["images"] == 9
+    assert [u["path"] for u in found["unreadable"]] == ["cut.jpg", "loop.jpg", "text.jpg", "zero.jpg"]
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_hostile_names_in_the_table(tmp_path):
+    write_pictures(tmp_path / "odd", ["\x1b[31mred\n.jpg", "[bold]b[/bold].jpg"], [1, 1])
+    _, result = find(tmp_path / "odd", tmp_path)
+    assert r"\x1b[31mred\n.jpg" in result.stdout and "[bold]b[/bold].jpg" in result.stdout
+
+
+def test_printable():
+    assert printable("a\tb\x1b[0m\udcff猫") == r"a\tb\x1b[0m\udcff猫"
+
+
+def test_all_identical_images_make_one_group(tmp_path):
+    write_pictures(tmp_path / "same", [f"{k}.png" for k in range(40)], [1] * 40)
+    found, _ = find(tmp_path / "same", tmp_path)
+    assert [len(g["images"]) for g in found["groups"]] == [40]
+    assert len(found["pairs"]) == 40 * 39 // 2 and found["settings"]["pairs_left_out"] == 0
+
+
+def test_demo_finds_all_that_it_planted(tmp_path):
+    result = run.invoke(app, ["demo", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.output
+    assert " NO" not in result.stdout and "labels differ: space and texture" in result.stdout
+    assert "not planted" not in result.stdout
+    csv = tmp_path / "demo/imgclean-sample/cleaned.csv"
+    assert str(csv) in result.stdout and len(csv.read_text().splitlines()) == 1 + 25
+    again = run.invoke(app, ["demo", str(tmp_path / "demo"), "--lab"])
+    assert again.exit_code == 0 and "jupyter lab" in again.stderr
+    assert (tmp_path / "demo/01_find_duplicates.ipynb").exists()
+
+
+def test_version_and_help():
+    from imgclean import __version__
+
+    assert run.invoke(app, ["--version"]).stdout == f"imgclean {__version__}\n"
+    assert "find" in run.invoke(app, ["--help"]).stdout

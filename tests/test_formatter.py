@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import write_pictures
+from fastai.layers import AdaptiveConcatPool2d
+from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
+from torch import nn
+
+from imgclean.dataset.items import Items
+from imgclean.features.backbones import default_learner
+from imgclean.formatter import DatasetFormatter, groups_of
+
+
+# The article's two functions, as slow and as obvious as they are there.
+
+
+def get_actns(learn, paths, layer, pool_dim):
+    pool, stored, actns = AdaptiveConcatPool2d(pool_dim), [], []
+    handle = layer.register_forward_hook(lambda module, args, out: stored.append(out))
+    learn.model.eval()
+    with torch.no_grad():
+        for (xb,) in learn.dls.test_dl(paths, bs=4):
+            learn.model(xb)
+            actns.append(stored[-1].cpu())
+    handle.remove()
+    return pool(torch.cat(actns)).view(len(paths), -1)
+
+
+def comb_similarity(t1, t2, sim_func=nn.CosineSimilarity(dim=0)):  # noqa: B008
+    sims = np.zeros((len(t1), len(t2)))
+    for idx1 in range(len(t1)):
+        for idx2 in range(len(t2)):
+            if idx1 > idx2:
+                sims[idx1][idx2] = sim_func(t1[idx1, :], t2[idx2, :])
+    return sims
+
+
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "resnet34"])
+def test_the_article_by_name_equals_the_article_on_real_photos(sample, arch):
+    torch.manual_seed(0)
+    learn = default_learner(sample.path, arch, pretrained=arch != "resnet34", size=96)
+    layer_ls = [0, 7, 2] if arch == "resnet34" else None
+    ds, idxs = DatasetFormatter.from_similars(learn, layer_ls=layer_ls, recipe="article", num_workers=0)
+    block = learn.model[0][7][2] if arch == "resnet34" else learn.model[0]
+    sims = comb_similarity(actns := get_actns(learn, list(ds.paths), block, 4), actns)
+    assert idxs.settings["pool_dim"] == 4 and idxs.settings["pool"] == "AdaptiveConcatPool2d"
+    assert len(idxs.pairs) == len(ds)  # v1 took as many pairs as there are images
+    best = np.sort(sims[np.tril_indices(len(ds), -1)])[::-1][: len(ds)]
+    np.testing.assert_allclose(idxs.pairs.score, best, atol=2e-5)
+    np.testing.assert_allclose(idxs.pairs.score, sims[idxs.pairs.i, idxs.pairs.j], atol=2e-5)
+
+
+def test_the_planted_duplicates_are_found_and_nothing_else(sample, found):
+    ds, idxs = found
+    names = [{ds.relpath(k) for k in g} for g in idxs]
+    planted = [set(p.files) for p in sample.planted if p.what != "a truncated file"]
+    assert sorted(map(sorted, names)) == sorted(map(sorted, planted))
+    assert [u.path.name for u in ds.unreadable] == ["truncated.jpg"]
+    assert names[0] == planted[0] and idxs[0].similarity == pytest.approx(1, abs=1e-5)
+    assert [g.similarity for g in idxs] == sorted((g.similarity for g in idxs), reverse=True)
+    assert all(len(g.scores) == len(g) and g.reason for g in idxs)
+
+
+def test_two_runs_are_the_same(sample, found):
+    again = DatasetFormatter.from_similars(sample.path, progress=False)[1]
+    assert list(again) == list(found[1]) and list(again.pairs) == list(found[1].pairs)
+    assert [g.scores for g in again] == [g.scores for g in found[1]]
+
+
+def test_a_learner_shows_both_of_its_sets_with_their_split(shop):
+    dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, seed=1, item_tfms=Resize(64), bs=2)
+    learn = vision_learner(dls, torchvision.models.resnet18, pretrained=False)
+    ds, idxs = DatasetFormatter.from_similars(learn, min_similarity=0.9999)
+    assert ds.splits == ("train",) * 6 + ("valid",) * 2
+    names = sorted(sorted(ds.relpath(k) for k in g) for g in idxs)
+    assert names == [["cat/a.jpg", "cat/c.jpg", "dog/a.jpg"], ["dog/b.jpg", "dog/d.jpg"]]
+    train, _ = DatasetFormatter.from_similars(learn, n=1, ds_idx=0)
+    assert list(train.paths) == list(dls.train_ds.items)
+
+
+def test_items_and_dataloaders_are_taken_as_well(shop):
+    items = Items.from_folder(shop)
+    dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, seed=1, item_tfms=Resize(64), bs=2)
+    for source in (items, dls, str(shop)):
+        ds, idxs = DatasetFormatter.from_similars(source, n=4)
+        assert len(ds) == 8 and len(idxs.pairs) == 4 and sorted(len(g) for g in idxs) == [2, 3]
+
+
+def test_n_and_min_similarity_bound_the_pairs(found):
+    ds, _ = found
+    vectors = np.random.default_rng(0).normal(size=(len(ds), 8))
+    assert len(groups_of(vectors, ds, n=5, min_similarity=None).pairs) == 5
+    assert all(s >= 0.7 for *_, s in groups_of(vectors, ds, min_similarity=0.7).pairs)
+
+
+def test_one_image_has_no_duplicate(tmp_path):
+    write_pictures(tmp_path, ["1.jpg"], [1])
+    ds, idxs = DatasetFormatter.from_similars(tmp_path)
+    assert len(ds) == 1 and idxs == [] and len(idxs.pairs) == 0
+
+
+def test_unreadable_files_are_no_duplicates_of_each_other(tmp_path):
+    write_pictures(tmp_path, ["9.jpg"], [1])
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    ds, idxs = DatasetFormatter.from_similars(tmp_path)
+    assert len(ds) == 1 and idxs == [] and len(ds.unreadable) == 3
+    (tmp_path / "9.jpg").unlink()
+    with pytest.raises(ValueError, match=r"none of the 3 images can be read; the last one is \d.jpg: the file is empty"):
+        DatasetFormatter.from_similars(tmp_path)
+
+
+def test_wrong_arguments_are_refused_in_one_sentence(shop, tmp_path):
+    learn = default_learner(shop, "resnet18", pretrained=False)
+    wrong = [
+        (TypeError, "folder of the images", lambda: DatasetFormatter.from_similars(3)),
+        (NotADirectoryError, "does not exist", lambda: DatasetFormatter.from_similars("learner")),
+        (ValueError, "layer_ls", lambda: DatasetFormatter.from_similars(learn, "0", layer_ls=[0])),
+        (ValueError, "'article'", lambda: DatasetFormatter.from_similars(learn, recipe="cake")),
+        (ValueError, "brings its own model", lambda: DatasetFormatter.from_similars(learn, arch="resnet18")),
+        (ValueError, "no images; give 0", lambda: DatasetFormatter.from_similars(learn, ds_idx=2)),
+        (ValueError, "3 vectors for 8 images", lambda: groups_of(np.ones((3, 2)), Items.from_folder(shop))),
+        (ValueError, "between -1 and 1", lambda: DatasetFormatter.from_similars(learn, min_similarity=85)),
+    ]
+    for kind, message, call in wrong:
+        with pytest.raises(kind, match=message) as err:
+            call()
+        assert "\n" not in str(err.value)
+    with pytest.raises(TypeError):
+        DatasetFormatter.from_similars(learn, thershold=0.9)
