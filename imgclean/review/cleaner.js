@@ -107,12 +107,13 @@ function render({ model, el }) {
   const handlers = {
     page(m) {
       clearTimeout(wanted);
-      banner.hidden = pending.size === 0 ? true : banner.hidden;
+      if (!pending.size && !banner.classList.contains("imgclean-good")) banner.hidden = true;
       last = m.last;
+      const before = shape(pages.get(m.page));
       pages.set(m.page, m.groups);
       for (const group of m.groups) for (const image of group.images) note(image);
       count(m.counts);
-      if (m.page === page) draw();
+      if (m.page === page) before === shape(m.groups) && cells.length ? paint() : draw();
       // The next page is fetched while this one is looked at.
       if (m.page === page && page < last && !pages.has(page + 1)) post({ type: "page", page: page + 1 });
       if (m.page === page + 1) fetchPictures(m.groups);
@@ -140,6 +141,7 @@ function render({ model, el }) {
     refused(m) { answered(m.seq)?.back(); count(m.counts); warn(m.text); },
     plan: confirm,
   };
+  const shape = (groups) => JSON.stringify(groups?.map((g) => g.images.map((i) => i.id)));
   const receive = (m, buffers) => handlers[m.type]?.(m, buffers);
   model.on("msg:custom", receive);
 
@@ -147,7 +149,7 @@ function render({ model, el }) {
 
   function note(image) {
     labels.set(image.id, image.label);
-    if (![...pending.values()].length) image.mark ? marks.set(image.id, image.mark) : marks.delete(image.id);
+    if (!pending.size) image.mark ? marks.set(image.id, image.mark) : marks.delete(image.id);
   }
   function setMarks(changes) {
     for (const [id, mark] of Object.entries(changes)) mark ? marks.set(Number(id), mark) : marks.delete(Number(id));
@@ -202,6 +204,7 @@ function render({ model, el }) {
     const star = !single && k === 0 ? h("span", { className: "imgclean-star", textContent: "★ ", title: `suggested to keep: ${group.reason || "first of the group"}` }) : null;
     const alike = k && image.similarity !== null ? h("span", { className: "imgclean-alike", textContent: image.similarity.toFixed(3), title: "similarity to the image with the star" }) : null;
     const node = h("div", { className: "imgclean-cell", role: "gridcell", tabIndex: -1, title: image.name, "data-id": image.id,
+        onfocus: () => { if (cursor !== at) { cursor = at; paint(); } }, // screen readers move the focus themselves
         onclick: (e) => { focus(at); if (e.target !== label) toggle(at); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
       h("div", { className: "imgclean-name" }, image.name),

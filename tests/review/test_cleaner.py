@@ -1,0 +1,184 @@
+"""The Python side of the wire, with messages as the kernel delivers them; no browser."""
+
+import io
+
+import pytest
+from conftest import picture
+from PIL import Image
+
+from imgclean.dataset.items import Items
+from imgclean.find.groups import Group
+from imgclean.review.cleaner import ROW, ImageCleaner
+
+
+class Wire:
+    "What a cleaner sends and receives"
+
+    def __init__(self, cleaner):
+        self.cleaner, self.sent = cleaner, []
+        cleaner.send = lambda message, buffers=None: self.sent.append((message, buffers))
+
+    def __call__(self, **message):
+        "Deliver a message from the front end; returns what came back, acknowledgement last."
+        self.sent.clear()
+        self.cleaner._handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})
+        return [m for m, _ in self.sent]
+
+
+@pytest.fixture
+def items(shop):
+    return Items.from_folder(shop)
+
+
+@pytest.fixture
+def cleaner(items):
+    groups = [Group((0, 2, 4), 0.99, (1.0, 0.995, 0.99), "largest"), Group((5, 7), 0.98, (1.0, 0.98))]
+    return ImageCleaner(items, groups, duplicates=True)
+
+
+@pytest.fixture
+def wire(cleaner):
+    return Wire(cleaner)
+
+
+def test_v1s_call_and_the_shorter_one(items, shop, tmp_path):
+    by_position = ImageCleaner(items, [0, 2, 5, 7], shop, 3, True)
+    assert by_position.review.groups == [(0, 2), (5, 7)] and by_position.batch_size == 3 and not by_position.single
+    assert ImageCleaner(items, [(0, 2)]).review.path == shop
+    assert ImageCleaner(items, [(0, 2)], tmp_path).review.path == tmp_path
+    one_by_one = ImageCleaner(items, [3, 1], shop)
+    assert one_by_one.review.groups == [(3,), (1,)] and one_by_one.single
+
+
+def test_opening_draws_and_writes_nothing(cleaner, shop, capsys):
+    assert capsys.readouterr().out == "" and not (shop / ".imgclean").exists()
+    assert repr(cleaner) == "ImageCleaner(0/2 groups decided, 0 images marked for deletion)"
+
+
+def test_a_page_has_all_that_a_person_sees(wire):
+    (page,) = wire(type="page", page=0)
+    assert page["page"] == page["last"] == 0 and page["counts"]["groups"] == 2
+    first = page["groups"][0]
+    assert (first["similarity"], first["reason"], first["more"]) == (0.99, "largest", 0)
+    assert [i["id"] for i in first["images"]] == [0, 2, 4] and [i["similarity"] for i in first["images"]] == [1.0, 0.995, 0.99]
+    image = first["images"][0]
+    assert (image["name"], image["label"], image["pixels"], image["mark"]) == ("cat/a.jpg", "cat", "96×80", None)
+    assert wire(type="page", page=99)[0]["page"] == 0 and wire(type="page", page=-4)[0]["page"] == 0
+
+
+def test_pages_hold_batch_size_rows(items):
+    wire = Wire(ImageCleaner(items, [(k, k + 1) for k in range(7)], batch_size=3))
+    sizes = [len(wire(type="page", page=p)[0]["groups"]) for p in range(3)]
+    assert sizes == [3, 3, 1] and wire(type="page", page=0)[0]["last"] == 2
+
+
+def test_a_huge_group_is_cut_for_the_screen_only(items):
+    wire = Wire(ImageCleaner(items, [Group([k % 8 for k in range(1000)])]))
+    row = wire(type="page", page=0)[0]["groups"][0]
+    assert len(row["images"]) == ROW and row["more"] == 1000 - ROW
+
+
+def test_pictures_come_as_small_jpegs_or_with_the_reason(wire, shop):
+    picture(1, (900, 600)).save(shop / "cat/a.jpg")
+    (shop / "cat/c.jpg").write_text("broken now")
+    (shop / "dog/b.jpg").unlink()
+    (answer,) = wire(type="pictures", ids=[0, 2, 5, 7])
+    assert answer["ids"] == [0, 7] and set(answer["missing"]) == {2, 5}
+    thumb, small = (Image.open(io.BytesIO(b)) for b in wire.sent[0][1])
+    assert thumb.format == "JPEG" and max(thumb.size) == 240 and small.size == (96, 80)
+    wire(type="pictures", ids=[0], full=True)
+    assert Image.open(io.BytesIO(wire.sent[0][1][0])).size == (900, 600)
+
+
+def test_a_changed_file_gets_a_new_thumbnail(wire, shop):
+    wire(type="pictures", ids=[0])
+    before = wire.sent[0][1][0]
+    picture(50).save(shop / "cat/a.jpg")
+    wire(type="pictures", ids=[0])
+    assert wire.sent[0][1][0] != before
+
+
+def test_actions_are_acknowledged_after_they_are_on_disk(wire, cleaner):
+    changed, done = wire(type="do", do="mark", seq=7, ids=[2], value="delete")
+    assert changed["type"] == "changed" and changed["marks"] == {2: "delete"}
+    assert (done["type"], done["seq"], done["counts"]["delete"]) == ("done", 7, 1)
+    assert '"cat/c.jpg":"delete"' in cleaner.review.ledger.path.read_text()
+    wire(type="do", do="keep_only", seq=8, ids=[4], group=0)
+    assert cleaner.deleted == [0, 2] and cleaner.kept == [4]
+    wire(type="do", do="keep_all", seq=9, group=1)
+    wire(type="do", do="keep_best", seq=10, groups=[0, 1])
+    assert cleaner.deleted == [2, 4, 7] and cleaner.undecided == []
+    wire(type="do", do="relabel", seq=11, ids=[0], value="dog")
+    assert cleaner.relabeled == {0: "dog"} and cleaner.decisions["cat/a.jpg"] == "keep"
+    for _ in range(5):
+        wire(type="do", do="undo", seq=12)
+    assert cleaner.deleted == [] and wire(type="do", do="undo", seq=13)[-1]["note"] == "nothing to undo"
+    wire(type="do", do="redo", seq=14)
+    assert cleaner.deleted == [2]
+
+
+def test_apply_asks_first_and_refuses_to_lose_a_group(wire, cleaner, shop):
+    wire(type="do", do="mark", seq=1, ids=[5, 7], value="delete")
+    (plan,) = wire(type="plan")
+    assert (plan["delete"], plan["images"], plan["lost"]) == (2, 8, [1])
+    (refused,) = wire(type="do", do="apply", seq=2, lose_groups=False)
+    assert refused["type"] == "refused" and "lose every copy" in refused["text"]
+    assert not (shop / "cleaned.csv").exists()
+    (done,) = wire(type="do", do="apply", seq=3, lose_groups=True)
+    assert done["note"].startswith("wrote") and len((shop / "cleaned.csv").read_text().splitlines()) == 7
+
+
+def test_what_cannot_be_recorded_is_refused(wire, cleaner, monkeypatch):
+    def full(line):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cleaner.review.ledger, "append", full)
+    answers = wire(type="do", do="mark", seq=1, ids=[0], value="delete")
+    assert [a["type"] for a in answers] == ["refused"] and cleaner.deleted == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {}, {"type": "rm -rf"}, {"type": "page"}, {"type": "page", "page": "x"}, {"type": "pictures", "ids": [99]},
+        {"type": "pictures", "ids": "all"}, {"type": "do"}, {"type": "do", "do": "format", "seq": 1},
+        {"type": "do", "do": "mark", "seq": 1}, {"type": "do", "do": "_record", "seq": 1},
+        {"type": ["page"]},
+    ],
+)  # fmt: skip
+def test_messages_that_make_no_sense_are_ignored_and_logged(wire, cleaner, caplog, message):
+    wire(**message)
+    assert "makes no sense" in caplog.text and cleaner.decisions == {}
+
+
+def test_marks_of_unknown_items_are_refused(wire, cleaner):
+    for ids, value in (([99], "delete"), ([-1], "keep"), ([0], "explode")):
+        assert wire(type="do", do="mark", seq=1, ids=ids, value=value)[-1]["type"] == "refused"
+    assert cleaner.decisions == {}
+
+
+def test_python_side_actions_reach_the_screen(wire, cleaner):
+    cleaner.review.keep_best(1)
+    assert [m["type"] for m, _ in wire.sent] == ["changed"] and wire.sent[0][0]["marks"] == {5: "keep", 7: "delete"}
+
+
+def test_a_new_cleaner_continues_the_review(cleaner, wire, items):
+    wire(type="do", do="keep_best", seq=1, groups=[0])
+    again = ImageCleaner(items, cleaner.review.groups, duplicates=True)
+    assert again.deleted == [2, 4] and repr(again).startswith("ImageCleaner(1/2 groups decided")
+
+
+def test_wrong_arguments_are_refused(items):
+    with pytest.raises(TypeError, match="dataset is a str"):
+        ImageCleaner("folder", [])
+    with pytest.raises(ValueError, match="at least one row"):
+        ImageCleaner(items, [], batch_size=0)
+    with pytest.raises(ValueError, match="item 8"):
+        ImageCleaner(items, [(0, 8)])
+
+
+def test_dataloaders_are_a_dataset_too(shop):
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, item_tfms=Resize(32), bs=2)
+    assert len(ImageCleaner(dls, [(0, 1)]).review.items) == 8

@@ -1,0 +1,231 @@
+"""cleaner.js in a real browser with a model that plays Python's part; no Jupyter."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import imgclean.review
+
+HERE = Path(imgclean.review.__file__).parent
+FAKE = """
+window.sent = []; window.dead = false; window.mute = false;
+const listeners = [];
+const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, images: [0, 1].map(j => (
+  {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: 'cat', split: null, pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
+const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8};
+window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
+const answers = {
+  page: m => emit({type: 'page', page: m.page, last: 1, groups: groups.slice(2 * m.page, 2 * m.page + 2), counts}),
+  pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
+  plan: () => emit({type: 'plan', csv: '/x/cleaned.csv', images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
+  do: m => emit(window.refuse ? {type: 'refused', seq: m.seq, text: 'the disk is full', counts} : {type: 'done', seq: m.seq, note: '', counts}),
+};
+const model = {
+  get: name => ({single: SINGLE, vocab: ['cat', 'dog']})[name],
+  on: (_, f) => listeners.push(f), off: (_, f) => listeners.splice(listeners.indexOf(f), 1),
+  send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
+};
+window.leak = [];
+document.addEventListener('keydown', e => window.leak.push(e.key));
+window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'text/javascript'})))).default.render({model, el: document.body});
+"""
+
+
+@pytest.fixture
+def grid(chrome, request):
+    page = chrome.new_page(viewport={"width": 900, "height": 900})
+    errors = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.set_content(f"<style>{(HERE / 'cleaner.css').read_text()}</style>")
+    single = "true" if getattr(request, "param", "") == "single" else "false"
+    source = FAKE.replace("SOURCE", json.dumps((HERE / "cleaner.js").read_text())).replace("SINGLE", single)
+    page.evaluate(f"async () => {{ {source} }}")
+    page.wait_for_selector(".imgclean-cell")
+    yield page
+    page.close()
+    assert errors == []
+
+
+def did(page):
+    return [m for m in page.evaluate("window.sent") if m["type"] == "do"]
+
+
+def marks(page):
+    return page.evaluate("[...document.querySelectorAll('.imgclean-cell')].map(c => c.dataset.mark)")
+
+
+def focused(page):
+    return page.evaluate("Number(document.activeElement.dataset.id)")
+
+
+def start(page):
+    page.locator(".imgclean-cell").first.focus()
+
+
+def test_a_click_marks_and_a_second_takes_it_back(grid):
+    cell = grid.locator(".imgclean-cell").nth(1)
+    cell.click()
+    assert marks(grid) == ["", "delete", "", ""] and "✕ DELETE" in cell.inner_text()
+    cell.click()
+    assert marks(grid) == ["", "", "", ""] and [m["value"] for m in did(grid)] == ["delete", None]
+
+
+@pytest.mark.parametrize(
+    ("keys", "action", "shown"),
+    [
+        ("d", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
+        ("Delete", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
+        ("ArrowRight k", {"do": "keep_only", "ids": [1], "group": 0}, ["delete", "keep", "", ""]),
+        ("ArrowDown a", {"do": "keep_all", "group": 1}, ["", "", "keep", "keep"]),
+        ("b", {"do": "keep_best", "groups": [0]}, ["keep", "delete", "", ""]),
+        ("n", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
+        ("Enter", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
+        ("u", {"do": "undo"}, ["", "", "", ""]),
+        ("Shift+U", {"do": "redo"}, ["", "", "", ""]),
+    ],
+)
+def test_keys(grid, keys, action, shown):
+    start(grid)
+    for key in keys.split():
+        grid.keyboard.press(key)
+    assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq")} == action
+    assert marks(grid) == shown
+
+
+def test_moving(grid):
+    start(grid)
+    walk = []
+    for key in "ArrowRight ArrowRight ArrowUp ArrowDown End Home PageDown ArrowDown ArrowUp PageUp".split():
+        grid.keyboard.press(key)
+        grid.wait_for_timeout(30)
+        walk.append(focused(grid))
+    assert walk == [1, 2, 0, 2, 3, 0, 4, 6, 4, 0]
+
+
+def test_keys_act_on_the_image_that_has_the_focus_however_it_got_there(grid):
+    start(grid)
+    grid.locator(".imgclean-cell").nth(3).evaluate("cell => cell.focus()")
+    grid.keyboard.press("d")
+    assert marks(grid) == ["", "", "", "delete"]
+
+
+def test_accept_goes_to_the_next_undecided_group_and_page(grid):
+    start(grid)
+    for key, expected in (("n", 2), ("n", 4), ("b", 4), ("n", 6)):
+        grid.keyboard.press(key)
+        grid.wait_for_timeout(30)
+        assert focused(grid) == expected
+
+
+def test_no_plain_key_leaves_the_grid_but_the_notebooks_own_do(grid):
+    start(grid)
+    for key in ["d", "d", "x", "c", "v", "a", "m", "1", "0", "0", "i", "i", "z", "ArrowDown", " ", "x", "Escape"]:
+        grid.keyboard.press(key)
+    grid.get_by_role("button", name="Undo").focus()
+    for key in ["d", "d", "x"]:
+        grid.keyboard.press(key)
+    assert grid.evaluate("window.leak") == []
+    start(grid)
+    grid.keyboard.press("Control+s")
+    grid.keyboard.press("Shift+Enter")
+    grid.keyboard.press("Tab")
+    assert [k for k in grid.evaluate("window.leak") if k not in ("Control", "Shift")] == ["s", "Enter", "Tab"]
+
+
+def test_refused_actions_go_back_and_are_said(grid):
+    grid.evaluate("window.refuse = true")
+    grid.locator(".imgclean-cell").nth(0).click()
+    grid.wait_for_selector(".imgclean-banner:visible")
+    assert marks(grid) == [""] * 4 and "disk is full" in grid.locator(".imgclean-banner").inner_text()
+
+
+def test_a_dead_kernel_is_said_and_marks_go_back(grid):
+    grid.evaluate("window.mute = true")
+    grid.locator(".imgclean-cell").nth(0).click()
+    assert marks(grid)[0] == "delete"
+    grid.evaluate("window.dead = true")
+    grid.locator(".imgclean-cell").nth(1).click()
+    assert marks(grid) == [""] * 4
+    assert "NOT recorded" in grid.locator(".imgclean-banner").inner_text()
+
+
+def test_a_silent_kernel_is_said_until_it_answers(grid):
+    grid.evaluate("window.mute = true")
+    grid.locator(".imgclean-cell").nth(0).click()
+    grid.wait_for_selector(".imgclean-banner:visible", timeout=5000)
+    assert "not saved until it answers" in grid.locator(".imgclean-banner").inner_text()
+    seq = did(grid)[-1]["seq"]
+    grid.evaluate(f"emit({{type: 'done', seq: {seq}, note: ''}})")
+    assert not grid.locator(".imgclean-banner").is_visible() and marks(grid)[0] == "delete"
+
+
+def test_apply_asks_first_with_cancel_in_focus(grid):
+    grid.get_by_role("button", name="Apply").click()
+    dialog = grid.locator("dialog")
+    assert "6 of 8 images" in dialog.inner_text() and "null" not in dialog.inner_text()
+    assert grid.evaluate("document.activeElement.textContent") == "Cancel"
+    grid.keyboard.press("Escape")
+    assert not dialog.is_visible() and did(grid) == []
+    grid.get_by_role("button", name="Apply").click()
+    grid.get_by_role("button", name="Write cleaned.csv").click()
+    assert did(grid)[-1]["do"] == "apply" and did(grid)[-1]["lose_groups"] is False
+
+
+def test_losing_every_copy_needs_a_tick(grid):
+    grid.evaluate("window.lost = [1]")
+    grid.get_by_role("button", name="Apply").click()
+    write = grid.get_by_role("button", name="Write cleaned.csv")
+    assert write.is_disabled() and "#2" in grid.locator("dialog").inner_text()
+    grid.locator("dialog input").check()
+    write.click()
+    assert did(grid)[-1]["lose_groups"] is True
+
+
+def test_compare_has_its_own_keys_and_gives_the_focus_back(grid):
+    start(grid)
+    grid.keyboard.press(" ")
+    stage = grid.locator(".imgclean-stage")
+    assert stage.locator("img").count() == 2
+    for key, mode in (("x", "difference"), ("f", "flicker"), ("s", "side")):
+        grid.keyboard.press(key)
+        assert stage.get_attribute("data-mode") == mode
+    grid.keyboard.press("ArrowDown")  # must not move the grid behind
+    grid.keyboard.press("d")
+    assert did(grid)[-1]["ids"] == [1]
+    grid.keyboard.press("Escape")
+    assert not grid.locator("dialog").is_visible() and focused(grid) == 0 and marks(grid)[1] == "delete"
+
+
+def test_changes_made_elsewhere_are_shown(grid):
+    grid.evaluate("emit({type: 'changed', do: 'mark', marks: {3: 'keep'}, labels: {3: 'dog'}})")
+    assert marks(grid) == ["", "", "", "keep"] and "dog" in grid.locator(".imgclean-cell").nth(3).inner_text()
+
+
+def test_pictures_that_cannot_be_shown_say_why(grid):
+    grid.evaluate("emit({type: 'pictures', full: false, ids: [], missing: {2: 'the file is <b>empty</b>'}})")
+    assert grid.locator(".imgclean-cell").nth(2).locator(".imgclean-missing").inner_text() == "the file is <b>empty</b>"
+
+
+def test_help_lists_the_keys(grid):
+    start(grid)
+    grid.keyboard.press("?")
+    assert "keep this one, delete the rest" in grid.locator("dialog").inner_text()
+
+
+@pytest.mark.parametrize("grid", ["single"], indirect=True)
+def test_single_images_can_be_relabelled(grid):
+    grid.locator("select").nth(1).select_option("dog")
+    last = did(grid)[-1]
+    assert (last["do"], last["ids"], last["value"]) == ("relabel", [1], "dog") and marks(grid) == [""] * 4
+    start(grid)
+    grid.keyboard.press("l")
+    assert grid.evaluate("document.activeElement.tagName") == "SELECT"
+    grid.keyboard.press("Escape")
+    assert focused(grid) == 0
+
+
+def test_the_view_cleans_up(grid):
+    grid.evaluate("window.cleanup()")
+    grid.evaluate("emit({type: 'changed', do: 'mark', marks: {0: 'keep'}, labels: {}})")
+    assert marks(grid)[0] == ""

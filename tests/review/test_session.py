@@ -1,0 +1,264 @@
+import csv
+import hashlib
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import picture
+
+from imgclean.dataset.items import Items
+from imgclean.find.groups import Group
+from imgclean.review.session import EveryCopyLost, Review, as_groups
+
+
+@pytest.fixture
+def items(shop):
+    return Items.from_folder(shop)
+
+
+@pytest.fixture
+def review(items):
+    return Review(items, [Group((0, 2, 4), 0.99), Group((5, 7), 0.98)])
+
+
+def state(review):
+    return review.deleted, review.kept, review.relabeled
+
+
+def again(review):
+    "The same review in a new session."
+    return Review(review.items, review.groups, review.path)
+
+
+def rows(review):
+    with open(review.path / "cleaned.csv", newline="") as f:
+        return dict(list(csv.reader(f))[1:])
+
+
+def bytes_of(folder):
+    return {p: hashlib.md5(p.read_bytes()).hexdigest() for p in folder.rglob("*.jpg")}
+
+
+def test_each_action_does_what_it_says(review):
+    review.mark([2, 3], "delete")
+    review.mark(2, None)
+    assert state(review) == ([3], [], {})
+    review.keep_only(2)
+    assert state(review) == ([0, 3, 4], [2], {})
+    review.keep_all(0)
+    assert state(review) == ([3], [0, 2, 4], {})
+    review.keep_best([0, 1])
+    assert state(review) == ([2, 3, 4, 7], [0, 5], {})
+    review.relabel(0, "dog")
+    assert review.relabeled == {0: "dog"} and review.label_of(0) == "dog"
+    review.relabel(0, "cat")  # its old label again
+    assert review.relabeled == {}
+    assert review.decisions["cat/c.jpg"] == "delete" and review.undecided == []
+
+
+def test_accept_keeps_only_what_is_undecided(review):
+    review.mark(4, "delete")
+    assert not review.is_decided(0)
+    review.accept(0)
+    assert review.deleted == [4] and review.kept == [0, 2] and review.is_decided(0)
+    assert review.undecided == [5, 7]
+
+
+def test_an_image_in_two_groups_has_one_mark(items):
+    review = Review(items, [(0, 2), (2, 4)])
+    review.keep_only(2)
+    assert review.deleted == [0, 4] and review.kept == [2]
+    review.keep_only(4, g=1)
+    assert review.deleted == [0, 2] and review.kept == [4]
+
+
+def random_action(review, rng):
+    k, g = int(rng.integers(8)), int(rng.integers(2))
+    actions = [
+        lambda: review.mark([k, (k + 1) % 8], rng.choice(["delete", "keep"]).item()),
+        lambda: review.mark(k, None),
+        lambda: review.keep_only([0, 2, 4, 5, 7][k % 5]),
+        lambda: review.keep_all(g),
+        lambda: review.keep_best(g),
+        lambda: review.accept(g),
+        lambda: review.relabel(k, rng.choice(["cat", "dog", "cow"]).item()),
+    ]
+    actions[rng.integers(len(actions))]()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_undo_and_redo_walk_through_every_state(review, seed):
+    rng = np.random.default_rng(seed)
+    states = [state(review)]
+    for _ in range(30):
+        random_action(review, rng)
+        if state(review) != states[-1]:  # what changes nothing is no step
+            states.append(state(review))
+    for expected in reversed(states[:-1]):
+        assert review.undo() and state(review) == expected
+    assert not review.undo()
+    for expected in states[1:]:
+        assert review.redo() and state(review) == expected
+    assert not review.redo()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_new_session_continues_after_any_action_undo_included(review, seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    for step in range(40):
+        what = rng.random()
+        review.undo() if what < 0.25 else review.redo() if what < 0.4 else random_action(review, rng)
+        if not review.ledger.path.exists():
+            continue
+        copy = shutil.copy(review.ledger.path, tmp_path / f"{step}.jsonl")
+        other = Review(review.items, review.groups, review.path, ledger=copy)
+        assert state(other) == state(review)
+    while review.undo():
+        assert other.undo() and state(other) == state(review)
+    assert not other.undo()
+    while review.redo():
+        assert other.redo() and state(other) == state(review)
+    assert not other.redo()
+
+
+def test_a_new_action_forgets_what_was_undone(review):
+    review.mark(0, "delete")
+    review.undo()
+    review.mark(2, "keep")
+    assert not review.redo() and not again(review).redo()
+
+
+def test_the_decision_is_on_disk_before_the_call_returns(review):
+    review.mark(0, "delete")
+    line = json.loads(review.ledger.path.read_text().splitlines()[-1])
+    assert line["mark"] == {"cat/a.jpg": "delete"} and line["files"]["cat/a.jpg"][0] == review.items.n_bytes(0)
+
+
+def test_what_cannot_be_written_is_not_decided(review, monkeypatch):
+    review.mark(0, "delete")
+
+    def full(line):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(review.ledger, "append", full)
+    for action in (lambda: review.mark(2, "delete"), review.undo, lambda: review.keep_best()):
+        with pytest.raises(OSError, match="not recorded.*No space left"):
+            action()
+        assert state(review) == ([0], [], {})
+
+
+def test_decisions_about_changed_files_are_dropped(review, shop):
+    review.mark([0, 2], "delete")
+    picture(99).save(shop / "cat/a.jpg")
+    assert again(review).deleted == [2]
+    (shop / "cat/c.jpg").touch()  # newer, but the same
+    assert again(review).deleted == [2]
+
+
+def test_decisions_about_images_outside_the_groups_count_too(review):
+    "As after a review of wrong labels in the same folder."
+    review.mark(1, "delete")
+    later = Review(review.items, [(5, 7)], review.path)
+    later.keep_best()
+    later.apply()
+    assert later.deleted == [1, 7] and "cat/b.jpg" not in rows(later)
+
+
+def test_a_foreign_or_broken_ledger_is_survived(review):
+    review.mark(0, "delete")
+    with open(review.ledger.path, "a") as f:
+        f.write('{"do":"mark","mark":{"cat/b.jpg":"explode"}}\n{"do":"mark","mark":{"no/such.jpg":"delete"}}\n{"do":')
+    other = again(review)
+    assert other.deleted == [0]
+    other.mark(2, "keep")
+    assert again(review).kept == [2]
+
+
+def test_apply_writes_the_csv_and_touches_no_image(review, shop):
+    before = bytes_of(shop)
+    assert not (shop / "cleaned.csv").exists()
+    review.keep_best()
+    review.relabel(0, "dog")
+    done = review.apply()
+    assert (done.kept, done.deleted, done.relabeled) == (5, 3, 1) and "no image file was touched" in str(done)
+    assert rows(review) == {"cat/a.jpg": "dog", "cat/b.jpg": "cat", "cat/d.jpg": "cat", "dog/b.jpg": "dog", "dog/c.jpg": "dog"}
+    assert bytes_of(shop) == before
+    review.apply()  # harmless
+    assert not list((shop / ".imgclean").glob("cleaned-*"))
+
+
+def test_opening_a_review_writes_nothing(review, shop):
+    (shop / "cleaned.csv").write_text("name,label\n")
+    again(review)
+    assert (shop / "cleaned.csv").read_text() == "name,label\n" and not (shop / ".imgclean").exists()
+
+
+def test_apply_refuses_to_lose_every_copy(review):
+    review.mark([0, 2, 4], "delete")
+    assert review.plan()["lost"] == [0]
+    with pytest.raises(EveryCopyLost, match=r"1 group\(s\) would lose every copy: #1"):
+        review.apply()
+    assert not (review.path / "cleaned.csv").exists()
+    assert review.apply(lose_groups=True).deleted == 3
+
+
+def test_cleaned_is_the_dataset_without_the_deleted(review):
+    review.keep_best()
+    review.relabel(5, "cow")
+    cleaned = review.cleaned()
+    assert [cleaned.relpath(k) for k in range(len(cleaned))] == [
+        "cat/a.jpg", "cat/b.jpg", "cat/d.jpg", "dog/b.jpg", "dog/c.jpg"
+    ]  # fmt: skip
+    assert cleaned.labels == ("cat", "cat", "cat", "cow", "dog")
+    assert len(cleaned.dataloaders(bs=1).train_ds) + len(cleaned.dataloaders(bs=1).valid_ds) == 5
+
+
+def test_watchers_hear_every_change(review):
+    heard = []
+    review.on_change(heard.append)
+    review.mark(0, "delete")
+    review.mark(0, "delete")  # no change
+    review.undo()
+    assert [(c["do"], c["marks"]) for c in heard] == [("mark", {0: "delete"}), ("undo", {0: None})]
+
+
+def test_many_threads_lose_nothing(review):
+    def work(k):
+        for value in ("delete", "keep", None, "delete"):
+            review.mark(k, value)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert review.deleted == list(range(8)) and again(review).deleted == list(range(8))
+    while review.undo():
+        pass
+    assert state(review) == ([], [], {})
+
+
+def test_wrong_arguments_are_refused(review, items, tmp_path):
+    wrong = [
+        (lambda: review.mark(99, "delete"), "no item 99"),
+        (lambda: review.mark(-1, "delete"), "no item -1"),
+        (lambda: review.mark(0, "burn"), "'burn'"),
+        (lambda: review.keep_all(2), "no group 2"),
+        (lambda: Review(items, [(0, 99)]), "idxs name item 99, but there are 8 images"),
+        (lambda: Review(items, [], tmp_path / "nowhere"), "is no folder"),
+        (lambda: as_groups([0, 1, 2], duplicates=True), "even number"),
+    ]
+    for call, message in wrong:
+        with pytest.raises((ValueError, OSError), match=message):
+            call()
+    assert state(review) == ([], [], {})
+
+
+def test_as_groups_takes_what_finders_and_v1_return():
+    assert as_groups([(1, 0), [3, 2, 4]]) == [(1, 0), (3, 2, 4)]
+    assert as_groups([1, 0, 3, 2], duplicates=True) == [(1, 0), (3, 2)]
+    assert as_groups(np.array([1, 0])) == [(1,), (0,)] == as_groups([1, 0], duplicates=False)
+    group = Group((1, 0), 0.9)
+    assert as_groups([group])[0] is group and as_groups([]) == []
