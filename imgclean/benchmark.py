@@ -24,7 +24,9 @@ def _root() -> None:
 @app.command()
 def copies(
     folder: Annotated[Path, typer.Argument(help="Images, some of them copies of others.")],
-    truth: Annotated[Path, typer.Argument(help="csv with the columns file and group: one group, one picture.")],
+    truth: Annotated[
+        Path, typer.Argument(help="csv with the columns file and group: one group, one picture.")
+    ],
     arch: Annotated[str, typer.Option(help="Model that looks.")] = "tf_efficientnet_lite0",
     pool_dim: Annotated[list[int], typer.Option(help="Pooling to measure; may be repeated.")] = [1, 4],  # noqa: B006
 ) -> None:
@@ -43,7 +45,9 @@ def copies(
     for dim in pool_dim:
         seen = embed(learn, items, pool_dim=dim)
         groups = [group_of[seen.items.relpath(k)] for k in range(len(seen.items))]
-        rows.append({"pool_dim": dim, "d": seen.vectors.shape[1]} | score(seen.vectors, groups, MIN_SIMILARITY))
+        rows.append(
+            {"pool_dim": dim, "d": seen.vectors.shape[1]} | score(seen.vectors, groups, MIN_SIMILARITY)
+        )
     _print({"images": len(items), "arch": arch, "min_similarity": MIN_SIMILARITY, "rows": rows})
 
 
@@ -78,12 +82,18 @@ def _print(result: dict) -> None:
     "The result with what is needed to judge it: command, commit and machine."
     import torch
 
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
     about = {
         "command": " ".join(["python -m imgclean.benchmark", *sys.argv[1:]]),
         "commit": git.stdout.strip() or None,
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
     }
     typer.echo(json.dumps(about | result, indent=1))
 

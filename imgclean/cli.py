@@ -37,7 +37,11 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as err:
-        text = err.strerror and f"{err.strerror}: {err.filename}" if isinstance(err, OSError) and err.errno else str(err)
+        text = (
+            err.strerror and f"{err.strerror}: {err.filename}"
+            if isinstance(err, OSError) and err.errno
+            else str(err)
+        )
         typer.echo(f"imgclean: {printable(str(text))}", err=True)
         raise typer.Exit(2) from err
 
@@ -52,12 +56,16 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 @app.command()
 def find(
     folder: Annotated[Path, typer.Argument(help="Folder of images; subfolders are searched, too.")],
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write groups and pairs here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write groups and pairs here.")
+    ] = None,
     min_similarity: Annotated[
         float | None, typer.Option(help="Smallest cosine similarity of a pair, up to 1.  [default: 0.85]")
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="Only the N most similar pairs.")] = None,
-    arch: Annotated[str, typer.Option(help="timm or torchvision model that looks.")] = "tf_efficientnet_lite0",
+    arch: Annotated[
+        str, typer.Option(help="timm or torchvision model that looks.")
+    ] = "tf_efficientnet_lite0",
 ) -> None:
     "Find groups of duplicate images below FOLDER. Changes nothing there."
     with _clear_errors():
@@ -75,7 +83,9 @@ def find(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("imgclean-demo"),
-    lab: Annotated[bool, typer.Option("--lab", help="Then open JupyterLab on the tutorial notebook.")] = False,
+    lab: Annotated[
+        bool, typer.Option("--lab", help="Then open JupyterLab on the tutorial notebook.")
+    ] = False,
 ) -> None:
     "Make a sample dataset with planted duplicates in FOLDER, find them, write the clean csv. Works offline."
     with _clear_errors():
@@ -114,14 +124,17 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
         "settings": groups.settings,
         "images": len(ds),
         "groups": [
-            {"images": [rel(k) for k in g], "keeper": rel(g[0]), "similarity": round(g.similarity, 6)} for g in groups
+            {"images": [rel(k) for k in g], "keeper": rel(g[0]), "similarity": round(g.similarity, 6)}
+            for g in groups
         ],
         "pairs": [
             {"a": a, "b": b, "similarity": s} for a, b, s in sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))
         ],
         "unreadable": [{"path": _relative(u.path, ds.root), "error": u.error} for u in ds.unreadable],
     }
-    return json.dumps(found, indent=1) + "\n"  # ASCII: any file name survives, even one that is no valid UTF-8
+    return (
+        json.dumps(found, indent=1) + "\n"
+    )  # ASCII: any file name survives, even one that is no valid UTF-8
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -132,7 +145,9 @@ def _relative(path: Path, root: Path) -> str:
 
 def printable(text: str) -> str:
     "`text` without what could move a terminal's cursor or colour it."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def _check_writable(file: Path | None) -> None:
@@ -151,10 +166,17 @@ def _print_groups(ds: Items, groups: Groups) -> None:
         typer.echo("no duplicates found")
         return
     table = Table(box=SIMPLE, title=f"{len(groups)} groups, the image to keep first", title_justify="left")
-    for name, justify in (("group", "right"), ("similarity", "right"), ("images", "left"), ("why keep the first", "left")):
+    for name, justify in (
+        ("group", "right"),
+        ("similarity", "right"),
+        ("images", "left"),
+        ("why keep the first", "left"),
+    ):
         table.add_column(name, justify=justify, overflow="fold")
     for number, group in enumerate(groups[:SHOWN], 1):
-        names = [printable(ds.relpath(k)) for k in group[:10]] + ([f"and {len(group) - 10} more"] if len(group) > 10 else [])
+        names = [printable(ds.relpath(k)) for k in group[:10]] + (
+            [f"and {len(group) - 10} more"] if len(group) > 10 else []
+        )
         table.add_row(str(number), f"{group.similarity:.4f}", Text("\n".join(names)), Text(group.reason))
     # A pipe has no width; without one names must not be broken into pieces.
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -28,12 +28,20 @@ class DatasetFormatter:
     @classmethod
     def from_similars(
         cls,
-        learn: Learner | DataLoaders | Items | str | os.PathLike,  # not a Learner: `default_learner` looks at it
-        layer: nn.Module | str | Sequence[int] | None = None,  # module, dotted name, v1's index list; None finds it
+        learn: Learner
+        | DataLoaders
+        | Items
+        | str
+        | os.PathLike,  # not a Learner: `default_learner` looks at it
+        layer: nn.Module
+        | str
+        | Sequence[int]
+        | None = None,  # module, dotted name, v1's index list; None finds it
         pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # None: no pooling
         pool_dim: int = 1,  # 4 with the last convolutional block is the article's pipeline
         n: int | None = None,  # the `n` most similar pairs
-        min_similarity: float | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
+        min_similarity: float
+        | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
         *,
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
@@ -50,7 +58,9 @@ class DatasetFormatter:
         Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
         """
         if layer is not None and layer_ls is not None:
-            raise ValueError("layer and layer_ls are both given; layer_ls is fastai v1's name for layer, give one")
+            raise ValueError(
+                "layer and layer_ls are both given; layer_ls is fastai v1's name for layer, give one"
+            )
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
         items, learn = _sources(learn, arch, ds_idx)
@@ -82,7 +92,9 @@ def groups_of(
 ) -> Groups:
     "`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere."
     if len(vectors) != len(items):
-        raise ValueError(f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image")
+        raise ValueError(
+            f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
+        )
     if len(items) < 2:
         pairs = similar_pairs(np.zeros((2, 1)), min_similarity=1)
     else:
@@ -97,7 +109,12 @@ def groups_of(
         norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
         return np.clip(b @ a / np.maximum(norms, 1e-12), -1, 1).tolist()
 
-    settings = {"imgclean": __version__, "min_similarity": min_similarity, "n": n, "pairs_left_out": pairs.left_out}
+    settings = {
+        "imgclean": __version__,
+        "min_similarity": min_similarity,
+        "n": n,
+        "pairs_left_out": pairs.left_out,
+    }
     return Groups(group_pairs(pairs, facts, to_keeper), pairs, settings)
 
 
@@ -111,7 +128,9 @@ def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learne
     "The items to look at and the Learner that looks."
     if isinstance(learn, Learner):
         if arch:
-            raise ValueError(f"arch is {arch!r}, but a Learner is given, which brings its own model; give one of them")
+            raise ValueError(
+                f"arch is {arch!r}, but a Learner is given, which brings its own model; give one of them"
+            )
         items = Items.from_dls(learn.dls)
     elif isinstance(learn, (str, os.PathLike)):
         learn = items = Items.from_folder(learn)
@@ -128,6 +147,8 @@ def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learne
     if ds_idx is not None:
         split = {0: "train", 1: "valid"}.get(ds_idx)
         if split is None or split not in items.splits:
-            raise ValueError(f"ds_idx is {ds_idx}, for which there are no images; give 0 (training) or 1 (validation)")
+            raise ValueError(
+                f"ds_idx is {ds_idx}, for which there are no images; give 0 (training) or 1 (validation)"
+            )
         items = items.subset([k for k, s in enumerate(items.splits) if s == split])
     return items, learn

@@ -35,7 +35,16 @@ def write_pictures(folder: Path, names: list[str], seeds: list[int]) -> None:
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     "Eight pictures in two classes: one three times, one twice, three once."
-    names = ["cat/a.jpg", "cat/b.jpg", "cat/c.jpg", "cat/d.jpg", "dog/a.jpg", "dog/b.jpg", "dog/c.jpg", "dog/d.jpg"]
+    names = [
+        "cat/a.jpg",
+        "cat/b.jpg",
+        "cat/c.jpg",
+        "cat/d.jpg",
+        "dog/a.jpg",
+        "dog/b.jpg",
+        "dog/c.jpg",
+        "dog/d.jpg",
+    ]
     write_pictures(tmp_path / "shop", names, [1, 2, 1, 3, 1, 4, 5, 4])
     return tmp_path / "shop"
 
@@ -60,7 +69,9 @@ def chrome():
     "One browser for the whole run: a second sync_playwright() in a process fails."
     if not CHROMIUM:
         pytest.skip("no Chromium found; install it (apt-get install chromium) or set CHROMIUM_PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e .[dev]")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; pip install -e .[dev]"
+    )
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
     with playwright.sync_playwright() as p:

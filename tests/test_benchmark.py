@@ -17,7 +17,12 @@ def test_score_of_a_ranking_known_by_hand():
     perfect = score(vectors, ["a", "a", "b", "b"], 0.9)
     assert (perfect["precision"], perfect["recall"], perfect["average_precision"]) == (1, 1, 1)
     mixed = score(vectors, ["a", "b", "c", "c"], 0.9)  # the best pair is wrong, the second right
-    assert (mixed["pairs"], mixed["precision"], mixed["recall"], mixed["average_precision"]) == (2, 0.5, 1, 0.5)
+    assert (mixed["pairs"], mixed["precision"], mixed["recall"], mixed["average_precision"]) == (
+        2,
+        0.5,
+        1,
+        0.5,
+    )
     assert mixed["recall_at_precision_99"] == 0
 
 
@@ -28,7 +33,9 @@ def test_copies_prints_json(shop, tmp_path):
         csv.writer(f).writerows([("file", "group"), *rows])
     result = run.invoke(app, ["copies", str(shop), str(tmp_path / "truth.csv"), "--pool-dim", "2"])
     found = json.loads(result.stdout)
-    assert found["images"] == 8 and found["rows"][0]["true_pairs"] == 4 and found["rows"][0]["d"] == 2 * 1280 * 4
+    assert (
+        found["images"] == 8 and found["rows"][0]["true_pairs"] == 4 and found["rows"][0]["d"] == 2 * 1280 * 4
+    )
     assert found["rows"][0]["recall"] == 1 and found["command"].startswith("python -m imgclean.benchmark")
 
 

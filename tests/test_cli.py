@@ -43,7 +43,9 @@ def test_find_keeps_the_json_contract(shop, tmp_path):
     ]  # fmt: skip
     assert all(set(p) == {"a", "b", "similarity"} for p in found["pairs"])
     assert found["unreadable"] == [{"path": "dog/e.jpg", "error": "not an image that Pillow can read"}]
-    assert found["settings"]["arch"] == "tf_efficientnet_lite0" and found["settings"]["min_similarity"] == 0.999
+    assert (
+        found["settings"]["arch"] == "tf_efficientnet_lite0" and found["settings"]["min_similarity"] == 0.999
+    )
     assert "cat/c.jpg" in result.stdout and "dog/e.jpg" in result.stderr
 
 
@@ -71,13 +73,22 @@ def test_wrong_use_ends_with_code_2(shop, tmp_path):
     for args, word in ((["--min-similarity", "2"], "between -1 and 1"), (["--arch", "vgg999"], "vgg999"), (["-n", "0"], "at least one"),
                        (["--json", str(tmp_path / "no" / "x.json")], "folder that exists")):  # fmt: skip
         result = run.invoke(app, ["find", str(shop), *args])
-        assert result.exit_code == 2 and word in result.stderr and result.stderr.count("\n") == 1, result.stderr
+        assert result.exit_code == 2 and word in result.stderr and result.stderr.count("\n") == 1, (
+            result.stderr
+        )
 
 
 def test_hostile_names_and_odd_files(tmp_path):
     "Each is either looked at or listed as unreadable; none ends the run, none is changed."
     folder = tmp_path / "odd"
-    names = ["new\nline.jpg", "\x1b[31mred.jpg", "[bold]markup[/bold].jpg", "ünïcode 猫.jpg", "\udcff.jpg", "'quote\".jpg"]
+    names = [
+        "new\nline.jpg",
+        "\x1b[31mred.jpg",
+        "[bold]markup[/bold].jpg",
+        "ünïcode 猫.jpg",
+        "\udcff.jpg",
+        "'quote\".jpg",
+    ]
     write_pictures(folder, ["plain.jpg", *names], [1, *range(10, 16)])
     picture(1).convert("CMYK").save(folder / "cmyk.jpg", quality=95)
     Image.new("RGB", (1, 1), "red").save(folder / "pixel.png")

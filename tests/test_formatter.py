@@ -11,7 +11,6 @@ from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
 from imgclean.formatter import DatasetFormatter, groups_of
 
-
 # The article's two functions, as slow and as obvious as they are there.
 
 
@@ -107,7 +106,9 @@ def test_unreadable_files_are_no_duplicates_of_each_other(tmp_path):
     ds, idxs = DatasetFormatter.from_similars(tmp_path)
     assert len(ds) == 1 and idxs == [] and len(ds.unreadable) == 3
     (tmp_path / "9.jpg").unlink()
-    with pytest.raises(ValueError, match=r"none of the 3 images can be read; the last one is \d.jpg: the file is empty"):
+    with pytest.raises(
+        ValueError, match=r"none of the 3 images can be read; the last one is \d.jpg: the file is empty"
+    ):
         DatasetFormatter.from_similars(tmp_path)
 
 

@@ -6,10 +6,24 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "imgclean"
-FILES = {p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in PACKAGE.rglob("*.py")}
+FILES = {
+    p.relative_to(PACKAGE).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in PACKAGE.rglob("*.py")
+}
 ROOMS = ["dataset", "features", "find", "review"]  # upstream first
 DOORS = {"cli", "benchmark", "scaleout"}
-WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rename", "replace", "rmdir", "rmtree", "copyfile", "copy", "move"}
+WRITES = {
+    "write_text",
+    "write_bytes",
+    "mkdir",
+    "unlink",
+    "rename",
+    "replace",
+    "rmdir",
+    "rmtree",
+    "copyfile",
+    "copy",
+    "move",
+}
 
 
 def imports(name: str, tree: ast.AST) -> list[str]:
@@ -38,7 +52,9 @@ def test_imports_point_upstream(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_nobody_imports_a_door(name):
-    assert not [t for t in imports(name, FILES[name]) if t.startswith("imgclean.") and t.split(".")[1] in DOORS]
+    assert not [
+        t for t in imports(name, FILES[name]) if t.startswith("imgclean.") and t.split(".")[1] in DOORS
+    ]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -46,7 +62,9 @@ def test_fastai_is_used_only_where_a_learner_is(name):
     if name.startswith("features/") or name in ("formatter.py", "find/siamese.py"):
         return
     top = [node for node in FILES[name].body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    heavy = [t for t in imports(name, ast.Module(top, [])) if t.split(".")[0] in ("fastai", "timm", "torchvision")]
+    heavy = [
+        t for t in imports(name, ast.Module(top, [])) if t.split(".")[0] in ("fastai", "timm", "torchvision")
+    ]
     assert not heavy, f"{name} imports {heavy}"
     inside = [t for t in imports(name, FILES[name]) if t.split(".")[0] == "fastai"]
     # `Items.dataloaders` hands a dataset back to fastai, and imports it when it is called.
@@ -63,7 +81,9 @@ def test_review_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, imgclean.review.cleaner; print(sorted({'torch', 'fastai', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys, imgclean.review.cleaner; print(sorted({'torch', 'fastai', 'pandas'} & set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

@@ -105,7 +105,9 @@ class Items:
         df = df[df.split != "test"]
         if df.label.isna().any():
             n = int(df.label.isna().sum())
-            raise ValueError(f"{n} of {len(df)} images have no label; give labels, or build a DataBlock on `.paths`")
+            raise ValueError(
+                f"{n} of {len(df)} images have no label; give labels, or build a DataBlock on `.paths`"
+            )
         if (df.split == "valid").any():
             df = df.assign(is_valid=df.split == "valid")
             kwargs = dict(valid_col="is_valid") | kwargs
@@ -155,7 +157,9 @@ class Items:
             labels += _ds_labels(ds)
             splits += [split] * len(ds)
         if not paths:
-            raise ValueError("the DataLoaders hold no images; build them from a folder, a csv or a list of files")
+            raise ValueError(
+                "the DataLoaders hold no images; build them from a folder, a csv or a list of files"
+            )
         if len(set(splits)) == 1:  # a lone training set is no split
             splits = [None] * len(splits)
         return cls(tuple(paths), tuple(labels), tuple(splits), _root(paths, root or dls.path))
@@ -223,7 +227,9 @@ def image_tfms(ds):
     "The `TfmdLists` of the images of a fastai `Datasets`."
     tls = getattr(ds, "tls", None)
     if not tls:
-        raise ValueError(f"expected fastai Datasets of images, got {type(ds).__name__}; give the folder of the images")
+        raise ValueError(
+            f"expected fastai Datasets of images, got {type(ds).__name__}; give the folder of the images"
+        )
     if ds.n_inp != 1:
         raise ValueError(f"the Learner takes {ds.n_inp} inputs an item, imgclean looks at one image an item")
     return tls[0]

@@ -35,7 +35,8 @@ def embed(
     learn: Learner,
     items: Items,
     layer: nn.Module | str | Sequence[int] | None = None,  # see `find_layer`
-    pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # None: flatten the layer's output as it is
+    pool: Callable[[int], nn.Module]
+    | None = AdaptiveConcatPool2d,  # None: flatten the layer's output as it is
     pool_dim: int = 1,  # side of the pooled map; the article's is 4
     *,
     bs: int = 64,  # images in a batch
@@ -79,7 +80,9 @@ def _pooled(model: nn.Module, layer: nn.Module, pooling: nn.Module, xb: torch.Te
         model(xb)
     maps = hook.stored  # (bs, c, h, w), or (bs, d) behind the head
     if not isinstance(maps, torch.Tensor):
-        raise ValueError(f"layer {type(layer).__name__} returns {type(maps).__name__}, not one tensor; choose another")
+        raise ValueError(
+            f"layer {type(layer).__name__} returns {type(maps).__name__}, not one tensor; choose another"
+        )
     return (pooling(maps) if maps.ndim == 4 else maps).flatten(1)  # (bs, d)
 
 

@@ -70,7 +70,9 @@ def _first_line(err: Exception) -> str:
 def _arch(name: str):
     "What `vision_learner` takes for `name`: fastai's and torchvision's models as functions, timm's by name."
     ours = getattr(torchvision.models, name, None) if name in torchvision.models.list_models() else None
-    if ours in model_meta:  # `resnet34` is the articles' model, whose last block is [0, 7, 2]; timm's has other parts
+    if (
+        ours in model_meta
+    ):  # `resnet34` is the articles' model, whose last block is [0, 7, 2]; timm's has other parts
         return ours
     if timm.is_model(name):
         return name
@@ -159,7 +161,9 @@ def find_layer(
     """
     if isinstance(layer, nn.Module):
         if not any(m is layer for m in model.modules()):
-            raise ValueError(f"layer {type(layer).__name__} is no part of the model; give one of its own modules")
+            raise ValueError(
+                f"layer {type(layer).__name__} is no part of the model; give one of its own modules"
+            )
         return layer
     if isinstance(layer, str):
         return _by_name(model, layer)
@@ -200,7 +204,9 @@ def _last_conv_stage(model: nn.Module, xb: torch.Tensor) -> nn.Module:
         model(xb)
     maps = [module for module, is_map in finished if is_map] or [module for module, _ in finished]
     if not maps:
-        raise ValueError(f"{type(model).__name__} returns no feature maps; name a layer, such as layer='0.model.blocks'")
+        raise ValueError(
+            f"{type(model).__name__} returns no feature maps; name a layer, such as layer='0.model.blocks'"
+        )
     return maps[-1]
 
 

@@ -25,7 +25,9 @@ class Group(tuple):
 class Groups(list):
     "`Group`s, most similar first, with the `pairs` behind them and the `settings` that led to them"
 
-    def __init__(self, groups: Iterable[Group] = (), pairs: Pairs | None = None, settings: dict | None = None):
+    def __init__(
+        self, groups: Iterable[Group] = (), pairs: Pairs | None = None, settings: dict | None = None
+    ):
         super().__init__(groups)
         self.pairs, self.settings = pairs, settings or {}
         self.seconds: dict[str, float] = {}  # wall time of each stage

@@ -23,7 +23,9 @@ class Pairs:
         i, j = np.asarray(i, dtype=np.int64), np.asarray(j, dtype=np.int64)
         score = np.asarray(score, dtype=np.float32)
         if not len(i) == len(j) == len(score):
-            raise ValueError(f"i, j and score have {len(i)}, {len(j)} and {len(score)} entries; give as many of each")
+            raise ValueError(
+                f"i, j and score have {len(i)}, {len(j)} and {len(score)} entries; give as many of each"
+            )
         if (i == j).any():
             raise ValueError("an item is paired with itself; give pairs of different items")
         i, j = np.maximum(i, j), np.minimum(i, j)

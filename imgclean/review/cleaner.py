@@ -42,9 +42,12 @@ class ImageCleaner(anywidget.AnyWidget):
         fns_idxs: Iterable,  # groups, or v1's flat list of indices
         path: str | os.PathLike | None = None,  # gets `cleaned.csv`; default: the dataset's root
         batch_size: int = 5,  # rows on a page
-        duplicates: bool | None = None,  # True: a flat list means pairs; False: single images, to relabel or delete
+        duplicates: bool
+        | None = None,  # True: a flat list means pairs; False: single images, to relabel or delete
         *,
-        ledger: str | os.PathLike | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
+        ledger: str
+        | os.PathLike
+        | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
     ):
         items = dataset if isinstance(dataset, Items) else _items(dataset)
         groups = as_groups(fns_idxs, duplicates)
@@ -99,7 +102,12 @@ class ImageCleaner(anywidget.AnyWidget):
     # the wire: unknown or malformed messages are logged and ignored
 
     def _receive(self, _widget, message, _buffers) -> None:
-        kinds = {"page": self._send_page, "pictures": self._send_pictures, "plan": self._send_plan, "do": self._act}
+        kinds = {
+            "page": self._send_page,
+            "pictures": self._send_pictures,
+            "plan": self._send_plan,
+            "do": self._act,
+        }
         try:
             kinds[message["type"]](message)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
@@ -112,7 +120,9 @@ class ImageCleaner(anywidget.AnyWidget):
             start = page * self.batch_size
             rows = range(start, min(start + self.batch_size, len(self.review.groups)))
             groups = [self._row(g) for g in rows]
-            self.send({"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()})
+            self.send(
+                {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
+            )
 
     def _row(self, g: int) -> dict:
         group = self.review.groups[g]

@@ -63,15 +63,21 @@ class Review:
         groups: Iterable[Sequence[int]],  # item indices, the suggested keeper first
         path: str | os.PathLike | None = None,  # gets `cleaned.csv` and the ledger; default `items.root`
         *,
-        ledger: str | os.PathLike | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
+        ledger: str
+        | os.PathLike
+        | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
     ):
         self.items, self.path = items, Path(path if path is not None else items.root)
         if not self.path.is_dir():
-            raise NotADirectoryError(f"{str(self.path)!r} is no folder; give the one that cleaned.csv should go to")
+            raise NotADirectoryError(
+                f"{str(self.path)!r} is no folder; give the one that cleaned.csv should go to"
+            )
         self.groups = [g if isinstance(g, Group) else Group(g) for g in groups]
         outside = [k for g in self.groups for k in g if not 0 <= k < len(items)]
         if outside:
-            raise ValueError(f"idxs name item {outside[0]}, but there are {len(items)} images; give their own dataset")
+            raise ValueError(
+                f"idxs name item {outside[0]}, but there are {len(items)} images; give their own dataset"
+            )
         self.lock = RLock()
         self._marks: dict[int, str] = {}
         self._labels: dict[int, str] = {}
@@ -123,7 +129,11 @@ class Review:
 
     def lost(self) -> list[int]:
         "Groups that would keep no image."
-        return [g for g, ks in enumerate(self.groups) if len(ks) > 1 and all(self._marks.get(k) == "delete" for k in ks)]
+        return [
+            g
+            for g, ks in enumerate(self.groups)
+            if len(ks) > 1 and all(self._marks.get(k) == "delete" for k in ks)
+        ]
 
     # actions: each is one step of undo
 
@@ -308,7 +318,9 @@ class Review:
 
             marks, labels = known("mark"), known("label")
             if any(v not in (*MARKS, None) for v in marks.values()):
-                log.warning("%s holds a mark that this version does not know; the line is ignored", self.ledger.path)
+                log.warning(
+                    "%s holds a mark that this version does not know; the line is ignored", self.ledger.path
+                )
                 continue
             if not marks and not labels:
                 continue
@@ -339,5 +351,7 @@ def as_groups(idxs: Iterable, duplicates: bool | None = None) -> list[Group]:
     if not duplicates:
         return [Group([k]) for k in flat]
     if len(flat) % 2:
-        raise ValueError(f"a flat list of pairs has {len(flat)} entries; give an even number, two for each pair")
+        raise ValueError(
+            f"a flat list of pairs has {len(flat)} entries; give an even number, two for each pair"
+        )
     return [Group(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]

@@ -63,7 +63,7 @@ def test_csv_lists_names_relative_to_its_folder(shop):
 
 
 def test_csv_survives_any_file_name(tmp_path):
-    names = ['new\nline.jpg', 'quo"te, comma.jpg', "ünïcode 猫.jpg", "\udcff.jpg"]
+    names = ["new\nline.jpg", 'quo"te, comma.jpg', "ünïcode 猫.jpg", "\udcff.jpg"]
     write_pictures(tmp_path, ["1.jpg"], [1])
     for name in names:
         os.link(tmp_path / "1.jpg", tmp_path / name)

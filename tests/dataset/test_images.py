@@ -41,7 +41,9 @@ def test_16_bit_greys_are_scaled_not_clipped(tmp_path):
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     Image.fromarray(ramp).save(tmp_path / "deep.tiff")
-    Image.fromarray(np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64)).save(tmp_path / "float.tiff")
+    Image.fromarray(np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64)).save(
+        tmp_path / "float.tiff"
+    )
     for name in ("deep.png", "deep.tiff", "float.tiff"):
         shown = np.asarray(open_image(tmp_path / name))
         assert shown.shape == (64, 64, 3)

@@ -112,7 +112,10 @@ def test_from_dls_from_dataframe_and_csv(shop):
     df = pd.DataFrame({"name": ["cat/a.jpg", "dog/b.jpg", "dog/c.jpg"], "label": ["x", "y", "y"]})
     df.to_csv(shop / "set.csv", index=False)
     args = dict(valid_pct=0.34, seed=1, item_tfms=Resize(32), bs=1)
-    for dls in (ImageDataLoaders.from_df(df, shop, **args), ImageDataLoaders.from_csv(shop, "set.csv", **args)):
+    for dls in (
+        ImageDataLoaders.from_df(df, shop, **args),
+        ImageDataLoaders.from_csv(shop, "set.csv", **args),
+    ):
         items = Items.from_dls(dls)
         found = {items.relpath(k): items.labels[k] for k in range(len(items))}
         assert found == {"cat/a.jpg": "x", "dog/b.jpg": "y", "dog/c.jpg": "y"}
@@ -123,7 +126,9 @@ def test_from_dls_with_several_labels(shop):
     from fastai.vision.all import ImageDataLoaders, Resize
 
     df = pd.DataFrame({"name": ["cat/a.jpg", "dog/b.jpg", "dog/c.jpg"], "label": ["x;y", "y", "x"]})
-    dls = ImageDataLoaders.from_df(df, shop, valid_pct=0.34, seed=1, label_delim=";", item_tfms=Resize(32), bs=1)
+    dls = ImageDataLoaders.from_df(
+        df, shop, valid_pct=0.34, seed=1, label_delim=";", item_tfms=Resize(32), bs=1
+    )
     items = Items.from_dls(dls)
     assert {items.relpath(k): items.labels[k] for k in range(3)} == dict(df.values.tolist())
 
@@ -151,7 +156,9 @@ def test_back_to_dataloaders(shop):
     xb, _ = dls.one_batch()
     assert xb.shape == (2, 3, 224, 224) and list(dls.vocab) == ["cat", "dog"]
     again = Items.from_dls(dls)
-    assert sorted(zip(again.paths, again.labels, strict=True)) == list(zip(items.paths, items.labels, strict=True))
+    assert sorted(zip(again.paths, again.labels, strict=True)) == list(
+        zip(items.paths, items.labels, strict=True)
+    )
 
 
 def test_back_to_dataloaders_keeps_the_split_and_leaves_the_test_set_out(tmp_path):

@@ -96,7 +96,14 @@ def test_a_dataset_of_bad_files_alone(learn, tmp_path):
 
 
 def test_grey_learners_and_readers_of_their_own(shop):
-    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, PILImage, get_image_files, parent_label
+    from fastai.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        PILImage,
+        get_image_files,
+        parent_label,
+    )
 
     common = dict(get_items=get_image_files, get_y=parent_label, item_tfms=Resize(64))
     grey = DataBlock((ImageBlock(PILImageBW), CategoryBlock), **common).dataloaders(shop, bs=2)

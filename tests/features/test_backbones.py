@@ -22,7 +22,11 @@ def test_packaged_weights_know_photographs(sample):
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     load_packaged_weights(model)
     cats = {281, 282, 283, 284, 285, 286, 287}  # ImageNet's cats, from tabby to lynx
-    expected = {"animal/cat.jpg": cats, "object/coffee.jpg": {967, 968, 504}, "vehicle/rocket.jpg": {657, 744, 812}}
+    expected = {
+        "animal/cat.jpg": cats,
+        "object/coffee.jpg": {967, 968, 504},
+        "vehicle/rocket.jpg": {657, 744, 812},
+    }
     for name, classes in expected.items():
         im = open_image(sample.path / name).resize((224, 224))
         xb = torch.frombuffer(bytearray(im.tobytes()), dtype=torch.uint8).view(1, 224, 224, 3)
@@ -77,13 +81,18 @@ def test_weights_that_cannot_be_fetched_are_said_with_the_way_out(shop, monkeypa
         default_learner(shop, "resnet34")
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50", "densenet121", "vgg11_bn", "mobilenetv3_small_100"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", "resnet34", "resnet50", "densenet121", "vgg11_bn", "mobilenetv3_small_100"]
+)
 def test_last_conv_stage_of_any_cnn(shop, arch):
     learn = default_learner(shop, arch, pretrained=False)
     layer = find_layer(learn.model, XB)
     with torch.no_grad(), evaluating(learn.model):
         out = {}
-        handles = [m.register_forward_hook(lambda m, _, o, m_=m: out.setdefault(m_, o)) for m in (layer, learn.model[0])]
+        handles = [
+            m.register_forward_hook(lambda m, _, o, m_=m: out.setdefault(m_, o))
+            for m in (layer, learn.model[0])
+        ]
         learn.model(XB)
     assert torch.equal(out[layer], out[learn.model[0]])  # the body is what fastai cuts before pooling
     for handle in handles:
@@ -109,10 +118,15 @@ def test_layers_by_module_name_and_index(shop):
     dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, item_tfms=Resize(64), bs=2)
     model = vision_learner(dls, torchvision.models.resnet34, pretrained=False).model
     block = model[0][7][2]
-    assert find_layer(model, XB, [0, 7, 2]) is find_layer(model, XB, "0.7.2") is find_layer(model, XB, block) is block
+    assert (
+        find_layer(model, XB, [0, 7, 2])
+        is find_layer(model, XB, "0.7.2")
+        is find_layer(model, XB, block)
+        is block
+    )
     with pytest.raises(ValueError, match=r"\[0, 7\] has 3 parts"):
         find_layer(model, XB, [0, 7, 5])
-    with pytest.raises(ValueError, match="no layer '0.blocks'"):
+    with pytest.raises(ValueError, match=r"no layer '0\.blocks'"):
         find_layer(model, XB, "0.blocks")
     with pytest.raises(ValueError, match="no part of the model"):
         find_layer(model, XB, nn.ReLU())

@@ -21,7 +21,9 @@ class Wire:
     def __call__(self, **message):
         "Deliver a message from the front end; returns what came back, acknowledgement last."
         self.sent.clear()
-        self.cleaner._handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})
+        self.cleaner._handle_msg(
+            {"content": {"data": {"method": "custom", "content": message}}, "buffers": []}
+        )
         return [m for m, _ in self.sent]
 
 
@@ -43,7 +45,11 @@ def wire(cleaner):
 
 def test_v1s_call_and_the_shorter_one(items, shop, tmp_path):
     by_position = ImageCleaner(items, [0, 2, 5, 7], shop, 3, True)
-    assert by_position.review.groups == [(0, 2), (5, 7)] and by_position.batch_size == 3 and not by_position.single
+    assert (
+        by_position.review.groups == [(0, 2), (5, 7)]
+        and by_position.batch_size == 3
+        and not by_position.single
+    )
     assert ImageCleaner(items, [(0, 2)]).review.path == shop
     assert ImageCleaner(items, [(0, 2)], tmp_path).review.path == tmp_path
     one_by_one = ImageCleaner(items, [3, 1], shop)
@@ -60,9 +66,18 @@ def test_a_page_has_all_that_a_person_sees(wire):
     assert page["page"] == page["last"] == 0 and page["counts"]["groups"] == 2
     first = page["groups"][0]
     assert (first["similarity"], first["reason"], first["more"]) == (0.99, "largest", 0)
-    assert [i["id"] for i in first["images"]] == [0, 2, 4] and [i["similarity"] for i in first["images"]] == [1.0, 0.995, 0.99]
+    assert [i["id"] for i in first["images"]] == [0, 2, 4] and [i["similarity"] for i in first["images"]] == [
+        1.0,
+        0.995,
+        0.99,
+    ]
     image = first["images"][0]
-    assert (image["name"], image["label"], image["pixels"], image["mark"]) == ("cat/a.jpg", "cat", "96×80", None)
+    assert (image["name"], image["label"], image["pixels"], image["mark"]) == (
+        "cat/a.jpg",
+        "cat",
+        "96×80",
+        None,
+    )
     assert wire(type="page", page=99)[0]["page"] == 0 and wire(type="page", page=-4)[0]["page"] == 0
 
 
@@ -159,7 +174,10 @@ def test_marks_of_unknown_items_are_refused(wire, cleaner):
 
 def test_python_side_actions_reach_the_screen(wire, cleaner):
     cleaner.review.keep_best(1)
-    assert [m["type"] for m, _ in wire.sent] == ["changed"] and wire.sent[0][0]["marks"] == {5: "keep", 7: "delete"}
+    assert [m["type"] for m, _ in wire.sent] == ["changed"] and wire.sent[0][0]["marks"] == {
+        5: "keep",
+        7: "delete",
+    }
 
 
 def test_a_new_cleaner_continues_the_review(cleaner, wire, items):

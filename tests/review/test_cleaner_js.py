@@ -96,7 +96,7 @@ def test_keys(grid, keys, action, shown):
 def test_moving(grid):
     start(grid)
     walk = []
-    for key in "ArrowRight ArrowRight ArrowUp ArrowDown End Home PageDown ArrowDown ArrowUp PageUp".split():
+    for key in ["ArrowRight", "ArrowRight", "ArrowUp", "ArrowDown", "End", "Home", "PageDown", "ArrowDown", "ArrowUp", "PageUp"]:
         grid.keyboard.press(key)
         grid.wait_for_timeout(30)
         walk.append(focused(grid))
@@ -120,7 +120,25 @@ def test_accept_goes_to_the_next_undecided_group_and_page(grid):
 
 def test_no_plain_key_leaves_the_grid_but_the_notebooks_own_do(grid):
     start(grid)
-    for key in ["d", "d", "x", "c", "v", "a", "m", "1", "0", "0", "i", "i", "z", "ArrowDown", " ", "x", "Escape"]:
+    for key in [
+        "d",
+        "d",
+        "x",
+        "c",
+        "v",
+        "a",
+        "m",
+        "1",
+        "0",
+        "0",
+        "i",
+        "i",
+        "z",
+        "ArrowDown",
+        " ",
+        "x",
+        "Escape",
+    ]:
         grid.keyboard.press(key)
     grid.get_by_role("button", name="Undo").focus()
     for key in ["d", "d", "x"]:
@@ -204,7 +222,10 @@ def test_changes_made_elsewhere_are_shown(grid):
 
 def test_pictures_that_cannot_be_shown_say_why(grid):
     grid.evaluate("emit({type: 'pictures', full: false, ids: [], missing: {2: 'the file is <b>empty</b>'}})")
-    assert grid.locator(".imgclean-cell").nth(2).locator(".imgclean-missing").inner_text() == "the file is <b>empty</b>"
+    assert (
+        grid.locator(".imgclean-cell").nth(2).locator(".imgclean-missing").inner_text()
+        == "the file is <b>empty</b>"
+    )
 
 
 def test_help_lists_the_keys(grid):

@@ -133,7 +133,9 @@ def test_a_new_action_forgets_what_was_undone(review):
 def test_the_decision_is_on_disk_before_the_call_returns(review):
     review.mark(0, "delete")
     line = json.loads(review.ledger.path.read_text().splitlines()[-1])
-    assert line["mark"] == {"cat/a.jpg": "delete"} and line["files"]["cat/a.jpg"][0] == review.items.n_bytes(0)
+    assert line["mark"] == {"cat/a.jpg": "delete"} and line["files"]["cat/a.jpg"][0] == review.items.n_bytes(
+        0
+    )
 
 
 def test_what_cannot_be_written_is_not_decided(review, monkeypatch):
@@ -144,7 +146,7 @@ def test_what_cannot_be_written_is_not_decided(review, monkeypatch):
 
     monkeypatch.setattr(review.ledger, "append", full)
     for action in (lambda: review.mark(2, "delete"), review.undo, lambda: review.keep_best()):
-        with pytest.raises(OSError, match="not recorded.*No space left"):
+        with pytest.raises(OSError, match=r"not recorded.*No space left"):
             action()
         assert state(review) == ([0], [], {})
 
@@ -169,7 +171,9 @@ def test_decisions_about_images_outside_the_groups_count_too(review):
 def test_a_foreign_or_broken_ledger_is_survived(review):
     review.mark(0, "delete")
     with open(review.ledger.path, "a") as f:
-        f.write('{"do":"mark","mark":{"cat/b.jpg":"explode"}}\n{"do":"mark","mark":{"no/such.jpg":"delete"}}\n{"do":')
+        f.write(
+            '{"do":"mark","mark":{"cat/b.jpg":"explode"}}\n{"do":"mark","mark":{"no/such.jpg":"delete"}}\n{"do":'
+        )
     other = again(review)
     assert other.deleted == [0]
     other.mark(2, "keep")
@@ -183,7 +187,13 @@ def test_apply_writes_the_csv_and_touches_no_image(review, shop):
     review.relabel(0, "dog")
     done = review.apply()
     assert (done.kept, done.deleted, done.relabeled) == (5, 3, 1) and "no image file was touched" in str(done)
-    assert rows(review) == {"cat/a.jpg": "dog", "cat/b.jpg": "cat", "cat/d.jpg": "cat", "dog/b.jpg": "dog", "dog/c.jpg": "dog"}
+    assert rows(review) == {
+        "cat/a.jpg": "dog",
+        "cat/b.jpg": "cat",
+        "cat/d.jpg": "cat",
+        "dog/b.jpg": "dog",
+        "dog/c.jpg": "dog",
+    }
     assert bytes_of(shop) == before
     review.apply()  # harmless
     assert not list((shop / ".imgclean").glob("cleaned-*"))

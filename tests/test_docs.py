@@ -1,0 +1,94 @@
+"""What the README and the docs say is true of the code."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import imgclean
+from imgclean.cli import app
+
+REPO = Path(__file__).parents[1]
+README = (REPO / "README.md").read_text(encoding="utf-8")
+DOCS = "\n".join(p.read_text(encoding="utf-8") for p in sorted(REPO.glob("docs/*.md"))) + README
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_readmes_first_lines_run(sample, monkeypatch):
+    from imgclean.features.backbones import default_learner
+
+    (code,) = blocks(README, "python")
+    names = {"learn": default_learner(sample.path), "path": sample.path}
+    exec(code, names)
+    assert len(names["idxs"]) == 8 and names["cleaner"].review.path == sample.path
+    assert len(names["dls"].train_ds) + len(names["dls"].valid_ds) == 36
+
+
+def test_the_readme_has_exactly_two_set_up_lines():
+    lines = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2 and lines[0].endswith("imgclean demo") and "pytest" in lines[1]
+
+
+def test_every_command_has_help_and_is_documented():
+    for name, command in get_command(app).commands.items():
+        assert command.help and f"imgclean {name}" in DOCS, name
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for page in [REPO / "README.md", *REPO.glob("docs/*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_is_in_the_picture_of_the_architecture():
+    picture = (REPO / "docs/architecture.md").read_text(encoding="utf-8").split("```")[3]
+    files = [p for p in (REPO / "imgclean").rglob("*") if p.suffix in (".py", ".js", ".css")]
+    for path in files:
+        if path.name != "__init__.py" or path.parent.name == "imgclean":
+            assert path.name in picture, f"{path.name} is missing from docs/architecture.md"
+    for name in re.findall(r"[\w]+\.(?:py|js|css)", picture):
+        assert any(p.name == name for p in files), f"docs/architecture.md shows {name}, which does not exist"
+
+
+@pytest.mark.parametrize("name", imgclean.__all__)
+def test_every_public_name_is_explained(name):
+    thing = getattr(imgclean, name)
+    assert thing.__doc__ and not thing.__doc__.startswith(f"{name}("), name
+    if isinstance(thing, type):
+        public = [m for m in vars(thing) if not m.startswith("_") and callable(getattr(thing, m))]
+        assert all(getattr(thing, m).__doc__ for m in public), [
+            m for m in public if not getattr(thing, m).__doc__
+        ]
+
+
+def test_all_offers_the_same_names_and_none_of_fastais():
+    import fastai.vision.all as fastai
+
+    import imgclean.all as everything
+
+    assert sorted(everything.__all__) == sorted(imgclean.__all__)
+    taken = {name for name in everything.__all__ if hasattr(fastai, name)}
+    assert not taken, f"these would shadow fastai's: {taken}"
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        imgclean.nonsense  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = "import sys, imgclean, imgclean.cli; print(sorted({'torch', 'numpy', 'PIL', 'fastai', 'rich.table'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_every_module_says_what_it_holds():
+    for path in (REPO / "imgclean").rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
