@@ -113,10 +113,7 @@ def demo(
 
 def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
     "The result of `find` in JSON, version 1 (docs/json.md): the same bytes for the same images and settings."
-
-    def rel(k: int) -> str:
-        return ds.relpath(k)
-
+    rel = ds.relpath
     pairs = [(*sorted((rel(i), rel(j))), round(score, 6)) for i, j, score in groups.pairs]
     found = {
         "version": 1,
@@ -132,9 +129,8 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
         ],
         "unreadable": [{"path": _relative(u.path, ds.root), "error": u.error} for u in ds.unreadable],
     }
-    return (
-        json.dumps(found, indent=1) + "\n"
-    )  # ASCII: any file name survives, even one that is no valid UTF-8
+    # ASCII: any file name survives, even one that is no valid UTF-8.
+    return json.dumps(found, indent=1) + "\n"
 
 
 def _relative(path: Path, root: Path) -> str:

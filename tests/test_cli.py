@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import picture, write_pictures
+from pictures import picture, write_pictures
 from PIL import Image
 from typer.testing import CliRunner
 

@@ -131,13 +131,14 @@ class Items:
         if not root.is_dir():
             what = "is a file" if root.is_file() else "does not exist"
             raise NotADirectoryError(f"{str(root)!r} {what}; give a folder of images")
-        os.listdir(root)  # os.walk would swallow a missing read permission
-        paths = sorted(_walk(root))
-        if not paths:
+        os.listdir(root)  # raises where the folder may not be read
+        unreadable: list[Unreadable] = []
+        paths = sorted(_walk(root, unreadable))
+        if not paths and not unreadable:
             raise ValueError(f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)")
         label = label_func or (lambda p: None if p.parent == root else p.parent.name)
         splits = tuple(SPLITS.get(p.relative_to(root).parts[0].lower()) for p in paths)
-        return cls(tuple(paths), tuple(label(p) for p in paths), splits, root)
+        return cls(tuple(paths), tuple(label(p) for p in paths), splits, root, tuple(unreadable))
 
     @classmethod
     def from_dls(
@@ -179,10 +180,17 @@ def _root(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
     return Path(os.path.commonpath(folders))
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
+    "Image files below `root`; folders that cannot be listed are added to `unreadable`."
+
+    def note(err: OSError) -> None:
+        unreadable.append(
+            Unreadable(Path(err.filename), f"the folder cannot be listed: {err.strerror.lower()}")
+        )
+
     endings, seen, starts = image_extensions(), set(), [os.fspath(root)]
     while starts:
-        for folder, folders, files in os.walk(starts.pop(0)):
+        for folder, folders, files in os.walk(starts.pop(0), onerror=note):
             # A folder that two names lead to is one folder: link loops end, nothing duplicates itself.
             # Links wait until all real folders are seen, so that an image keeps its real name.
             here = os.stat(folder)

@@ -114,13 +114,14 @@ def _dls(items: Items, size: int) -> DataLoaders:
 
 
 def _first_readable(items: Items, ks: Sequence[int]) -> int:
+    reasons = [f"{bad.path.name}: {bad.error}" for bad in items.unreadable]
     for k in ks:
         try:
             open_image(items.paths[k])
             return k
         except UnreadableImage as err:
-            reason = f"{items.relpath(k)}: {err}"
-    raise ValueError(f"none of the {len(ks)} images can be read; the last one is {reason}")
+            reasons.append(f"{items.relpath(k)}: {err}")
+    raise ValueError(f"none of the {len(reasons)} files and folders can be read; the last is {reasons[-1]}")
 
 
 def load_packaged_weights(model: nn.Module) -> None:

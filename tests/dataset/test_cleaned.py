@@ -2,7 +2,7 @@ import csv
 import json
 import os
 
-from conftest import write_pictures
+from pictures import write_pictures
 
 from imgclean.dataset.cleaned import Ledger, fingerprint, is_unchanged, write_csv
 from imgclean.dataset.items import Items

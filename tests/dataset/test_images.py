@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import picture
+from pictures import picture
 from PIL import Image
 
 from imgclean.dataset.images import UnreadableImage, image_extensions, image_size, open_image

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import picture, write_pictures
+from pictures import picture, write_pictures
 
 from imgclean.dataset.items import Items
 
@@ -75,20 +75,31 @@ def test_facts_of_a_vanished_file_are_zero(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
 def test_what_may_not_be_read_is_listed(tmp_path):
     "As root everything may be read, so then a child process gives its rights up first."
-    write_pictures(tmp_path, ["open.jpg", "shut.jpg"], [1, 2])
-    (tmp_path / "shut.jpg").chmod(0)
+    write_pictures(tmp_path, ["open/1.jpg", "open/shut.jpg", "shut/2.jpg"], [1, 2, 3])
+    (tmp_path / "open/shut.jpg").chmod(0)
+    (tmp_path / "shut").chmod(0)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(folder.stat().st_mode | 0o055)
-    code = (
-        "import os, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from imgclean.dataset.images import open_image\n"
-        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-        "try: open_image(sys.argv[1])\n"
-        "except OSError as err: print(err)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "shut.jpg"), str(Path(__file__).parents[2])]
+    code = """if True:
+        import os, sys
+        sys.path.insert(0, sys.argv[2])
+        from imgclean.dataset.images import open_image
+        from imgclean.dataset.items import Items
+        open_image(sys.argv[1] + "/open/1.jpg")  # loads Pillow's plugins while that is allowed
+        if os.geteuid() == 0:
+            os.setgid(65534); os.setuid(65534)
+        items = Items.from_folder(sys.argv[1])
+        print([items.relpath(k) for k in range(len(items))], [(u.path.name, u.error) for u in items.unreadable])
+        try: open_image(items.paths[1])
+        except OSError as err: print(err)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[2])]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "no permission to read the file"
+    (tmp_path / "shut").chmod(0o755)
+    assert run.stdout.splitlines() == [
+        "['open/1.jpg', 'open/shut.jpg'] [('shut', 'the folder cannot be listed: permission denied')]",
+        "no permission to read the file",
+    ]
 
 
 # fastai's ways to build DataLoaders

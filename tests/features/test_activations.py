@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import picture, write_pictures
 from fastai.callback.hook import hook_output
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import ImageDataLoaders, PILImageBW, Resize, aug_transforms, vision_learner
+from pictures import picture, write_pictures
 from torch import nn
 
 from imgclean.dataset.items import Items

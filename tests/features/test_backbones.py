@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import write_pictures
 from fastai.vision.all import ImageDataLoaders, Normalize, Resize, vision_learner
+from pictures import write_pictures
 from torch import nn
 
 from imgclean.dataset.items import Items

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from conftest import picture
+from pictures import picture
 from PIL import Image
 
 from imgclean.dataset.items import Items

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import picture
+from pictures import picture
 
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
