@@ -134,7 +134,7 @@ class _Looked(Dataset):
     def to_batch(self, xb: torch.Tensor, device: torch.device) -> torch.Tensor:
         "The batch after the Learner's batch transforms, on `device`."
         xb = self.after_batch((xb.to(self.dls_device or device),))[0].to(device)
-        # Channels last: depthwise convolutions are faster on CPUs in this layout.
+        # Depthwise convolutions are faster on CPUs in this layout.
         return xb.contiguous(memory_format=torch.channels_last) if xb.ndim == 4 else xb
 
 
