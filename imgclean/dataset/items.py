@@ -120,7 +120,8 @@ class Items:
     def from_folder(
         cls,
         root: str | os.PathLike,
-        label_func: Callable[[Path], str | None] | None = None,  # default: the name of the parent folder
+        label_func: Callable[[Path], str | None]
+        | None = None,  # default: the name of the parent folder, unless it is a split
     ) -> Items:
         """Every image below `root`, sorted by path; symlinked folders are followed once, hidden names are skipped.
 
@@ -136,7 +137,7 @@ class Items:
         paths = sorted(_walk(root, unreadable))
         if not paths and not unreadable:
             raise ValueError(f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)")
-        label = label_func or (lambda p: None if p.parent == root else p.parent.name)
+        label = label_func or (lambda p: _folder_label(p.relative_to(root).parts[:-1]))
         splits = tuple(SPLITS.get(p.relative_to(root).parts[0].lower()) for p in paths)
         return cls(tuple(paths), tuple(label(p) for p in paths), splits, root, tuple(unreadable))
 
@@ -164,6 +165,12 @@ class Items:
         if len(set(splits)) == 1:  # a lone training set is no split
             splits = [None] * len(splits)
         return cls(tuple(paths), tuple(labels), tuple(splits), _root(paths, root or dls.path))
+
+
+def _folder_label(folders: tuple[str, ...]) -> str | None:
+    "The innermost folder's name, unless that is the root or a split."
+    named = folders[1:] if folders and folders[0].lower() in SPLITS else folders
+    return named[-1] if named else None
 
 
 def relative_to(path: Path, root: Path) -> str:

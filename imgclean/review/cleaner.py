@@ -153,16 +153,16 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def _send_pictures(self, message: dict) -> None:
         "JPEGs of the items asked for; those that cannot be shown, with the reason."
-        side = FULL if message.get("full") else THUMB
+        full = bool(message.get("full"))
         ids, buffers, missing = [], [], {}
         for k in self.review._indices(message["ids"][:200]):
             try:
                 path = self.review.items.paths[k]
-                buffers.append(_jpeg(path, path.stat().st_mtime_ns, side))
+                buffers.append(_jpeg(path, FULL, 92) if full else _thumb(path, path.stat().st_mtime_ns))
                 ids.append(k)
             except OSError as err:
                 missing[k] = str(err) if isinstance(err, UnreadableImage) else "the file does not exist"
-        self.send({"type": "pictures", "full": side == FULL, "ids": ids, "missing": missing}, buffers)
+        self.send({"type": "pictures", "full": full, "ids": ids, "missing": missing}, buffers)
 
     def _send_plan(self, _message: dict) -> None:
         plan = self.review.plan()
@@ -214,9 +214,13 @@ def _items(dataset) -> Items:
 
 
 @lru_cache(maxsize=1000)
-def _jpeg(path: Path, _mtime: int, side: int) -> bytes:
+def _thumb(path: Path, _mtime: int) -> bytes:
+    return _jpeg(path, THUMB, 82)
+
+
+def _jpeg(path: Path, side: int, quality: int) -> bytes:
     im = open_image(path, size=side)
     im.thumbnail((side, side))  # never enlarges
     out = io.BytesIO()
-    im.save(out, "JPEG", quality=82 if side == THUMB else 92)
+    im.save(out, "JPEG", quality=quality)
     return out.getvalue()

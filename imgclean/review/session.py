@@ -84,7 +84,7 @@ class Review:
         self._undo: list[Step] = []
         self._redo: list[Step] = []
         self._watchers: list[Callable[[dict], None]] = []
-        self._names = [relative_to(p, self.path) for p in items.paths]
+        self._names = _unique([relative_to(p, self.path) for p in items.paths])
         self.ledger = Ledger(ledger or ledger_path(self.path))
         self._resume()
 
@@ -156,7 +156,7 @@ class Review:
 
     def keep_best(self, gs: int | Iterable[int] | None = None) -> None:
         "Take the suggestion for groups `gs`, by default for all: keep the first image, delete the rest."
-        gs = range(len(self.groups)) if gs is None else [gs] if isinstance(gs, int) else gs
+        gs = range(len(self.groups)) if gs is None else [gs] if hasattr(gs, "__index__") else gs
         marks: dict[int, str] = {}
         for ks in (self.groups[self._group(g)] for g in gs):
             marks |= dict.fromkeys(ks[1:], "delete")
@@ -337,6 +337,16 @@ class Review:
 
     def _is_same(self, k: int, was: list) -> bool:
         return not self.items.paths[k].exists() or is_unchanged(self.items.paths[k], was)
+
+
+def _unique(names: list[str]) -> list[str]:
+    "The names, with '#2', '#3', … behind one that came before: a csv may list a file twice, and drop it once."
+    count = dict.fromkeys(names, 0)
+    unique = []
+    for name in names:
+        count[name] += 1
+        unique.append(name if count[name] == 1 else f"{name}#{count[name]}")
+    return unique
 
 
 def as_groups(idxs: Iterable, duplicates: bool | None = None) -> list[Group]:

@@ -21,8 +21,8 @@ def test_folder_gives_sorted_paths_labels_and_splits(tmp_path):
 
 
 def test_images_beside_the_root_have_no_label(tmp_path):
-    picture(1).save(tmp_path / "1.jpg")
-    assert Items.from_folder(tmp_path).labels == (None,)
+    write_pictures(tmp_path, ["1.jpg", "train/2.jpg", "train/cat/3.jpg"], [1, 2, 3])
+    assert Items.from_folder(tmp_path).labels == (None, None, "cat")
 
 
 def test_label_func(tmp_path):

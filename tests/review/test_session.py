@@ -74,6 +74,14 @@ def test_an_image_in_two_groups_has_one_mark(items):
     assert review.deleted == [0, 2] and review.kept == [4]
 
 
+def test_a_file_that_is_listed_twice_can_be_dropped_once(items):
+    twice = Review(items.subset([0, 1, 0]), [(0, 2)])
+    twice.keep_best(np.int64(0))
+    assert (twice.kept, twice.deleted) == ([0], [2])
+    other = again(twice)
+    assert (other.kept, other.deleted) == ([0], [2]) and len(other.cleaned()) == 2
+
+
 def random_action(review, rng):
     k, g = int(rng.integers(8)), int(rng.integers(2))
     actions = [
