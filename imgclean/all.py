@@ -2,7 +2,7 @@
 
 from .dataset.items import Items
 from .dataset.samples import sample_dataset
-from .features.activations import embed
+from .features.activations import GeM, embed
 from .features.backbones import default_learner
 from .find.groups import Group
 from .find.pairs import Pairs
@@ -13,6 +13,7 @@ from .review.session import Review
 
 __all__ = [
     "DatasetFormatter",
+    "GeM",
     "Group",
     "ImageCleaner",
     "Items",

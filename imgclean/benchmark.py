@@ -1,4 +1,4 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
+
+if TYPE_CHECKING:
+    from .dataset.items import Items
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -49,6 +55,96 @@ def copies(
             {"pool_dim": dim, "d": seen.vectors.shape[1]} | score(seen.vectors, groups, MIN_SIMILARITY)
         )
     _print({"images": len(items), "arch": arch, "min_similarity": MIN_SIMILARITY, "rows": rows})
+
+
+@app.command()
+def features(
+    folder: Annotated[Path, typer.Argument(help="Images.")],
+    arch: Annotated[str, typer.Option(help="Model that looks.")] = "tf_efficientnet_lite0",
+    repeats: Annotated[int, typer.Option(help="Runs of each kind; medians are printed.")] = 3,
+    peer: Annotated[bool, typer.Option(help="Also imagededup's CNN with the same backbone.")] = False,
+) -> None:
+    "Images a second of a whole pass, its share of what forward pass and decoding allow, and of a second pass."
+    import os
+    import resource
+    import tempfile
+
+    from .dataset.items import Items
+    from .features.activations import embed
+    from .features.backbones import default_learner
+
+    items = Items.from_folder(folder)
+    learn = default_learner(items, arch)
+    forward, decode = _bare(learn, items)
+    limit = 1 / (forward + decode / (os.cpu_count() or 1))
+    n = len(items)
+    cold = _median(lambda: embed(learn, items), repeats)
+    with tempfile.TemporaryDirectory() as cache:
+        first = _median(lambda: embed(learn, items, cache=cache), 1)
+        warm = _median(lambda: embed(learn, items, cache=cache), repeats)
+    result = {
+        "images": n,
+        "arch": arch,
+        "forward_ms": round(forward * 1000, 2),
+        "decode_ms": round(decode * 1000, 2),
+        "limit_images_per_s": round(limit, 1),
+        "images_per_s": round(n / cold, 1),
+        "share_of_limit": round(n / cold / limit, 3),
+        "images_per_s_filling_the_cache": round(n / first, 1),
+        "warm_to_cold": round(warm / cold, 4),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    if peer:
+        seconds = _median(lambda: _imagededup(learn, folder), 1)
+        result |= {
+            "imagededup_images_per_s": round(n / seconds, 1),
+            "times_imagededup": round(seconds / cold, 2),
+        }
+    _print(result)
+
+
+def _median(work: Callable[[], object], repeats: int) -> float:  # seconds
+    times = []
+    for _ in range(repeats):
+        start = perf_counter()
+        work()
+        times.append(perf_counter() - start)
+    return median(times)
+
+
+def _bare(learn, items: Items) -> tuple[float, float]:  # seconds an image
+    "Forward pass of full batches, and decoding with the Learner's item transforms in one process."
+    import torch
+
+    from .features.activations import _Looked
+    from .features.backbones import evaluating
+
+    looked = _Looked(learn, items.paths)
+    device = next(learn.model.parameters()).device
+    some = range(0, len(items), max(1, len(items) // 200))
+    start = perf_counter()
+    xs = [x for k in some for x in [looked[k][1]] if x is not None]
+    decode = (perf_counter() - start) / len(some)
+    xb = looked.to_batch(torch.stack((xs * 64)[:64]), device).contiguous(memory_format=torch.channels_last)
+    with evaluating(learn.model), torch.no_grad():
+        learn.model(xb)
+        return _median(lambda: learn.model(xb), 5) / len(xb), decode
+
+
+def _imagededup(learn, folder: Path) -> None:
+    "Encode all of `folder` with imagededup's CNN and our backbone: same weights, same size, average pooling."
+    import torch
+    from imagededup.methods import CNN
+    from imagededup.utils import CustomModel
+    from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+
+    class Body(torch.nn.Module):
+        def forward(self, x):
+            return learn.model[0](x).mean((2, 3))
+
+    see = Compose([Resize((224, 224)), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
+    learn.model.eval()
+    CNN(verbose=False, model_config=CustomModel("lite0", Body(), see)).encode_images(folder)
 
 
 def score(

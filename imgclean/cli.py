@@ -1,4 +1,4 @@
-"""The shell's door: `imgclean find FOLDER` and `imgclean demo`. Data goes to stdout, everything else to stderr."""
+"""The shell's door: `imgclean find FOLDER`, `demo` and `cache`. Data goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,13 +66,18 @@ def find(
     arch: Annotated[
         str, typer.Option(help="timm or torchvision model that looks.")
     ] = "tf_efficientnet_lite0",
+    use_cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Never look at the same image twice.")
+    ] = True,
 ) -> None:
     "Find groups of duplicate images below FOLDER. Changes nothing there."
     with _clear_errors():
         _check_writable(json_file)
         from .formatter import DatasetFormatter
 
-        ds, groups = DatasetFormatter.from_similars(folder, arch=arch, n=n, min_similarity=min_similarity)
+        ds, groups = DatasetFormatter.from_similars(
+            folder, arch=arch, n=n, min_similarity=min_similarity, cache=use_cache
+        )
         if json_file:
             json_file.write_text(as_json(ds, groups, folder), encoding="utf-8")
         _print_groups(ds, groups)
@@ -109,6 +114,23 @@ def demo(
             typer.echo("to review by hand: imgclean demo --lab", err=True)
     if missed:
         raise typer.Exit(1)
+
+
+@app.command()
+def cache(
+    what: Annotated[
+        Literal["info", "clear"], typer.Argument(help="info: where it is and how large; clear: remove it.")
+    ],
+) -> None:
+    "Show or clear the cache of what was looked at before; clearing costs time only, no decision."
+    with _clear_errors():
+        from .features.cache import Cache
+
+        store = Cache()
+        if what == "clear":
+            store.clear()
+        for name, value in store.info().items():
+            typer.echo(f"{name}: {value}")
 
 
 def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:

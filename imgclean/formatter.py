@@ -50,6 +50,9 @@ class DatasetFormatter:
         bs: int = 64,  # images in a batch
         num_workers: int | None = None,  # processes that decode images
         progress: bool = True,
+        cache: bool
+        | str
+        | os.PathLike = True,  # never look twice: vectors in the user's cache folder; or a folder
     ) -> tuple[Items, Groups]:
         """The dataset, and the groups of its most similar images: tuples of item indices, the one to keep first.
 
@@ -69,7 +72,7 @@ class DatasetFormatter:
         start = perf_counter()
         seen = embed(
             learn, items, layer if layer_ls is None else layer_ls, pool, pool_dim,
-            bs=bs, num_workers=num_workers, progress=progress,
+            bs=bs, num_workers=num_workers, progress=progress, cache=cache,
         )  # fmt: skip
         looked = perf_counter()
         if n is None and min_similarity is None:

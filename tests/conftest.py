@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,18 @@ from pictures import write_pictures
 
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    "The user's cache is neither used nor changed, by child processes neither."
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            patch.setenv(name, str(folder))
+        if sys.platform == "darwin":
+            patch.setattr("imgclean.features.cache.default_folder", lambda: folder / "imgclean")
+        yield folder
 
 
 @pytest.fixture

@@ -39,6 +39,12 @@ def test_copies_prints_json(shop, tmp_path):
     assert found["rows"][0]["recall"] == 1 and found["command"].startswith("python -m imgclean.benchmark")
 
 
+def test_features_prints_json(shop):
+    result = run.invoke(app, ["features", str(shop), "--repeats", "1"])
+    found = json.loads(result.stdout)
+    assert found["images"] == 8 and found["images_per_s"] > 0 and 0 < found["warm_to_cold"] < 1
+
+
 @pytest.mark.parametrize("line", ["cat/a.jpg,1"])
 def test_a_truth_that_lacks_files_is_refused(shop, tmp_path, line):
     (tmp_path / "truth.csv").write_text(f"file,group\n{line}\n")

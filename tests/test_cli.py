@@ -134,6 +134,19 @@ def test_demo_finds_all_that_it_planted(tmp_path):
     assert (tmp_path / "demo/01_find_duplicates.ipynb").exists()
 
 
+def test_cache_info_and_clear(shop, tmp_path):
+    run.invoke(app, ["cache", "clear"])
+    find(shop, tmp_path, "--no-cache")
+    assert "vectors: 0" in run.invoke(app, ["cache", "info"]).stdout
+    cold, _ = find(shop, tmp_path)
+    info = run.invoke(app, ["cache", "info"]).stdout
+    assert "vectors: 5" in info and "embeddings.sqlite" in info  # eight files with five contents
+    warm, _ = find(shop, tmp_path)
+    assert warm == cold
+    assert "vectors: 0" in run.invoke(app, ["cache", "clear"]).stdout
+    assert run.invoke(app, ["cache", "burn"]).exit_code == 2
+
+
 def test_version_and_help():
     from imgclean import __version__
 

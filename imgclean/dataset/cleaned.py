@@ -67,11 +67,16 @@ def ledger_path(root: Path) -> Path:
 def fingerprint(path: Path) -> list:  # [bytes, mtime_ns, blake2b hex digest]
     "What tells whether the file in `path` is still the one that was decided about."
     stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, content_digest(path).hex()]
+
+
+def content_digest(path: Path) -> bytes:  # 16 bytes, BLAKE2b
+    "Digest of the bytes in `path`."
+    digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as f:
-        digest = hashlib.blake2b(digest_size=16)
         while chunk := f.read(1 << 20):
             digest.update(chunk)
-    return [stat.st_size, stat.st_mtime_ns, digest.hexdigest()]
+    return digest.digest()
 
 
 def is_unchanged(path: Path, was: list) -> bool:

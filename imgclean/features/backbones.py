@@ -110,6 +110,7 @@ def _dls(items: Items, size: int) -> DataLoaders:
     df = items.df().assign(path=[str(p) for p in items.paths]).fillna({"label": ""})
     dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
     dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
+    dls.imgclean_size = size  # more pixels a side are not needed: JPEGs may be decoded at a reduced scale
     return dls
 
 
@@ -158,7 +159,8 @@ def find_layer(
 ) -> nn.Module:
     """The module of `model` that `layer` names: itself, a dotted name, v1's index list such as `[0, 7, 2]`.
 
-    `None` is the last convolutional stage: of the modules that return maps larger than 1×1, the last to finish.
+    `None` is the last convolutional stage, of a transformer its last tokens: of the modules that return maps larger
+    than 1×1 or several tokens, the last to finish.
     """
     if isinstance(layer, nn.Module):
         if not any(m is layer for m in model.modules()):
@@ -195,20 +197,24 @@ def _by_index(model: nn.Module, path: Sequence[int]) -> nn.Module:
 
 
 def _last_conv_stage(model: nn.Module, xb: torch.Tensor) -> nn.Module:
-    finished: list[nn.Module] = []
+    finished: list[tuple[nn.Module, tuple[int, ...]]] = []
 
     def note(module, _input, out):
-        if isinstance(out, torch.Tensor) and out.ndim == 4:
-            finished.append((module, out.shape[2] * out.shape[3] > 1))
+        if isinstance(out, torch.Tensor) and out.ndim in (
+            3,
+            4,
+        ):  # maps (bs, c, h, w) or tokens (bs, tokens, d)
+            finished.append((module, tuple(out.shape)))
 
     with Hooks(list(model.modules()), note, detach=False), evaluating(model), torch.no_grad():
         model(xb)
-    maps = [module for module, is_map in finished if is_map] or [module for module, _ in finished]
-    if not maps:
+    large = [m for m, shape in finished if (shape[2] * shape[3] if len(shape) == 4 else shape[1]) > 1]
+    stages = large or [m for m, shape in finished if len(shape) == 4]
+    if not stages:
         raise ValueError(
             f"{type(model).__name__} returns no feature maps; name a layer, such as layer='0.model.blocks'"
         )
-    return maps[-1]
+    return stages[-1]
 
 
 @contextmanager

@@ -134,6 +134,16 @@ def test_every_odd_format_gets_a_row(tmp_path):
     assert np.isfinite(seen.vectors).all() and (np.linalg.norm(seen.vectors, axis=1) > 0).all()
 
 
+def test_decoding_at_a_reduced_scale_hardly_changes_a_vector(tmp_path):
+    picture(5, (1600, 1200)).save(tmp_path / "large.jpg", quality=95)
+    learn = default_learner(tmp_path)
+    (reduced,) = embed(learn, Items.from_folder(tmp_path)).vectors
+    del learn.dls.imgclean_size
+    (whole,) = embed(learn, Items.from_folder(tmp_path)).vectors
+    cosine = reduced @ whole / np.linalg.norm(reduced) / np.linalg.norm(whole)
+    assert 0.99 < cosine < 1 - 1e-7  # close, and not the same: the option does something
+
+
 def test_a_turned_copy_is_seen_upright(tmp_path):
     from PIL import Image
 

@@ -140,3 +140,27 @@ def test_evaluating_restores_every_mode():
         assert not any(m.training for m in model.modules())
         raise RuntimeError
     assert [m.training for m in model.modules()] == before
+
+
+@pytest.mark.parametrize(
+    "arch", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224"]
+)
+def test_a_transformers_last_tokens_become_maps(shop, arch):
+    from imgclean.features.activations import as_maps
+
+    model = timm.create_model(arch, pretrained=False).eval()
+    xb = torch.randn(2, 3, 224, 224)
+    layer = find_layer(model, xb)
+    assert layer is model.norm
+    with torch.no_grad():
+        tokens = model.forward_features(xb)
+    maps = as_maps(tokens, model)
+    side = 7 if arch.startswith("swin") else 14
+    assert maps.shape == (2, model.num_features, side, side)
+    rows = (
+        tokens[:, :, :]
+        if arch.startswith("swin")
+        else tokens[:, model.num_prefix_tokens :].unflatten(1, (side, side))
+    )
+    for y, x in [(0, 0), (2, 5), (side - 1, side - 2)]:
+        assert torch.equal(maps[:, :, y, x], rows[:, y, x])
