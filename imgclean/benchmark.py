@@ -62,7 +62,6 @@ def features(
     folder: Annotated[Path, typer.Argument(help="Images.")],
     arch: Annotated[str, typer.Option(help="Model that looks.")] = "tf_efficientnet_lite0",
     repeats: Annotated[int, typer.Option(help="Runs of each kind; medians are printed.")] = 3,
-    peer: Annotated[bool, typer.Option(help="Also imagededup's CNN with the same backbone.")] = False,
 ) -> None:
     "Images a second of a whole pass, its share of what forward pass and decoding allow, and of a second pass."
     import os
@@ -94,12 +93,6 @@ def features(
         "warm_to_cold": round(warm / cold, 4),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    if peer:
-        seconds = _median(lambda: _imagededup(learn, folder), 1)
-        result |= {
-            "imagededup_images_per_s": round(n / seconds, 1),
-            "times_imagededup": round(seconds / cold, 2),
-        }
     _print(result)
 
 
@@ -129,22 +122,6 @@ def _bare(learn, items: Items) -> tuple[float, float]:  # seconds an image
     with evaluating(learn.model), torch.no_grad():
         learn.model(xb)
         return _median(lambda: learn.model(xb), 5) / len(xb), decode
-
-
-def _imagededup(learn, folder: Path) -> None:
-    "Encode all of `folder` with imagededup's CNN and our backbone: same weights, same size, average pooling."
-    import torch
-    from imagededup.methods import CNN
-    from imagededup.utils import CustomModel
-    from torchvision.transforms import Compose, Normalize, Resize, ToTensor
-
-    class Body(torch.nn.Module):
-        def forward(self, x):
-            return learn.model[0](x).mean((2, 3))
-
-    see = Compose([Resize((224, 224)), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
-    learn.model.eval()
-    CNN(verbose=False, model_config=CustomModel("lite0", Body(), see)).encode_images(folder)
 
 
 def score(

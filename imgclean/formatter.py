@@ -46,6 +46,7 @@ class DatasetFormatter:
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
+        look_at: Items | str | os.PathLike | None = None,  # images or folder, in place of the Learner's own
         ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
         bs: int = 64,  # images in a batch
         num_workers: int | None = None,  # processes that decode images
@@ -66,7 +67,7 @@ class DatasetFormatter:
             )
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
-        items, learn = _sources(learn, arch, ds_idx)
+        items, learn = _sources(learn, look_at, arch, ds_idx)
         if recipe == "article":
             pool_dim = 4
         start = perf_counter()
@@ -75,8 +76,14 @@ class DatasetFormatter:
             bs=bs, num_workers=num_workers, progress=progress, cache=cache,
         )  # fmt: skip
         looked = perf_counter()
+        if not len(seen.items):
+            bad = seen.items.unreadable[-1]
+            n_bad = len(seen.items.unreadable)
+            raise ValueError(
+                f"none of the {n_bad} images can be read; the last one is {bad.path.name}: {bad.error}"
+            )
         if n is None and min_similarity is None:
-            n, min_similarity = (len(seen.items) or 1, None) if recipe else (None, MIN_SIMILARITY)
+            n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
         groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity)
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
         groups.settings |= {
@@ -118,7 +125,10 @@ def groups_of(
         "n": n,
         "pairs_left_out": pairs.left_out,
     }
-    return Groups(group_pairs(pairs, facts, to_keeper), pairs, settings)
+    groups = group_pairs(pairs, facts, to_keeper)
+    for group in groups:
+        group.dataset = items.key()
+    return Groups(groups, pairs, settings)
 
 
 def arch_name(learn: Learner) -> str:
@@ -127,14 +137,14 @@ def arch_name(learn: Learner) -> str:
     return arch if isinstance(arch, str) else getattr(arch, "__name__", type(learn.model).__name__)
 
 
-def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner]:
+def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner]:
     "The items to look at and the Learner that looks."
     if isinstance(learn, Learner):
         if arch:
             raise ValueError(
                 f"arch is {arch!r}, but a Learner is given, which brings its own model; give one of them"
             )
-        items = Items.from_dls(learn.dls)
+        items = Items.from_dls(learn.dls) if look_at is None else look_at
     elif isinstance(learn, (str, os.PathLike)):
         learn = items = Items.from_folder(learn)
     elif isinstance(learn, DataLoaders):
@@ -145,6 +155,9 @@ def _sources(learn, arch: str | None, ds_idx: int | None) -> tuple[Items, Learne
         raise TypeError(
             f"got a {type(learn).__name__}; give a fastai Learner, DataLoaders, Items or the folder of the images"
         )
+    if isinstance(look_at, (str, os.PathLike)):
+        look_at = Items.from_folder(look_at)
+    items = look_at or items
     if not isinstance(learn, Learner):
         learn = default_learner(learn, arch or PACKAGED)
     if ds_idx is not None:

@@ -119,7 +119,8 @@ def test_all_identical_images_make_one_group(tmp_path):
     write_pictures(tmp_path / "same", [f"{k}.png" for k in range(40)], [1] * 40)
     found, _ = find(tmp_path / "same", tmp_path)
     assert [len(g["images"]) for g in found["groups"]] == [40]
-    assert len(found["pairs"]) == 40 * 39 // 2 and found["settings"]["pairs_left_out"] == 0
+    kept, every = len(found["pairs"]), 40 * 39 // 2
+    assert 40 <= kept <= 11 * 40 and found["settings"]["pairs_left_out"] == every - kept
 
 
 def test_demo_finds_all_that_it_planted(tmp_path):

@@ -87,6 +87,14 @@ def test_items_and_dataloaders_are_taken_as_well(shop):
         assert len(ds) == 8 and len(idxs.pairs) == 4 and sorted(len(g) for g in idxs) == [2, 3]
 
 
+def test_a_learner_may_look_at_other_images(shop, tmp_path):
+    write_pictures(tmp_path / "new", ["1.png", "2.png", "3.png"], [7, 8, 7])
+    learn = default_learner(shop, "resnet18", pretrained=False)
+    for look_at in (tmp_path / "new", Items.from_folder(tmp_path / "new")):
+        ds, idxs = DatasetFormatter.from_similars(learn, n=1, look_at=look_at)
+        assert len(ds) == 3 and idxs == [(0, 2)]
+
+
 def test_n_and_min_similarity_bound_the_pairs(found):
     ds, _ = found
     vectors = np.random.default_rng(0).normal(size=(len(ds), 8))

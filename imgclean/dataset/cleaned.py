@@ -22,19 +22,25 @@ class Ledger:
     """Every decision of a review, one JSON object a line, appended and synced to disk before it counts.
 
     A line holds the new values of what it changes, so that the state is the lines' sum:
-    `{"do": str, "mark": {name: "delete" | "keep" | null}, "label": {name: str | null}, "files": {name: fingerprint}}`,
+    `{"do": str, "id": str, "of": id that is undone or redone, "mark": {name: "delete" | "keep" | null},
+    "label": {name: str | null}, "from": {name: label in the dataset}, "files": {name: fingerprint}}`,
     names relative to the root. A line that a power cut left half-written is ignored.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._read = 0  # bytes
 
     def lines(self) -> Iterator[dict]:
-        "The recorded actions, oldest first."
+        "The actions that were recorded since the last call, here or by another review, oldest first."
         if not self.path.exists():
             return
-        with open(self.path, encoding="utf-8", errors="surrogateescape") as f:
+        with open(self.path, "rb") as f:
+            f.seek(self._read)
             for text in f:
+                if not text.endswith(b"\n"):  # half-written, by a crash or at this moment
+                    return
+                self._read += len(text)
                 try:
                     line = json.loads(text)
                 except ValueError:

@@ -75,8 +75,11 @@ def _deep_gray(im: Image.Image) -> Image.Image:
     "16 and 32 bit greys scaled to 8 bits; Pillow's own `convert` would clip all above 255 to white."
     a = np.nan_to_num(np.asarray(im, dtype=np.float64))
     low, high = float(a.min()), float(a.max())
-    if im.mode != "F" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
+    depths = [
+        2**bits - 1 for bits in (8, 10, 12, 14, 16)
+    ]  # 12 bits in a 16-bit file are the rule in medicine
+    if im.mode != "F" and low >= 0 and high <= depths[-1]:
+        low, high = 0, next(d for d in depths if d >= high)
     scaled = (a - low) * (255.0 / (high - low)) if high > low else np.zeros_like(a)
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +31,7 @@ class Items:
     splits: tuple[str | None, ...]
     root: Path  # what names in `cleaned.csv` and in reports are relative to
     unreadable: tuple[Unreadable, ...] = field(default=(), repr=False)
+    label_delim: str | None = None  # what joins an item's labels where it has several
 
     def __post_init__(self):
         n = len(self.paths), len(self.labels), len(self.splits)
@@ -46,6 +49,10 @@ class Items:
     def vocab(self) -> tuple[str, ...]:
         "The distinct labels, sorted."
         return tuple(sorted({label for label in self.labels if label is not None}))
+
+    def key(self) -> bytes:
+        "Digest of the paths in their order: tells whether an index means the same image in two `Items`."
+        return hashlib.blake2b(b"\0".join(map(os.fsencode, self.paths)), digest_size=16).digest()
 
     def relpath(self, k: int) -> str:
         "Path of item `k` relative to `root`, with forward slashes."
@@ -112,6 +119,9 @@ class Items:
             df = df.assign(is_valid=df.split == "valid")
             kwargs = dict(valid_col="is_valid") | kwargs
         tfms = Resize(224) if item_tfms is None else item_tfms
+        # A small dataset must not be smaller than one batch, which fastai would drop.
+        n_train = len(df) - (int(df.is_valid.sum()) if "is_valid" in df else int(valid_pct * len(df)))
+        kwargs = dict(bs=max(1, min(64, n_train)), label_delim=self.label_delim) | kwargs
         return ImageDataLoaders.from_df(
             df, path=self.root, valid_pct=valid_pct, seed=seed, item_tfms=tfms, **kwargs
         )
@@ -137,7 +147,9 @@ class Items:
         paths = sorted(_walk(root, unreadable))
         if not paths and not unreadable:
             raise ValueError(f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)")
-        label = label_func or (lambda p: _folder_label(p.relative_to(root).parts[:-1]))
+        label = (
+            _words_of(label_func) if label_func else lambda p: _folder_label(p.relative_to(root).parts[:-1])
+        )
         splits = tuple(SPLITS.get(p.relative_to(root).parts[0].lower()) for p in paths)
         return cls(tuple(paths), tuple(label(p) for p in paths), splits, root, tuple(unreadable))
 
@@ -153,10 +165,12 @@ class Items:
         """
         if "imgclean_items" in vars(dls):
             return dls.imgclean_items
-        paths, labels, splits = [], [], []
+        paths, labels, splits, delim = [], [], [], None
         for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
             paths += _ds_paths(ds)
-            labels += _ds_labels(ds)
+            found, several = _ds_labels(ds)
+            labels += found
+            delim = ";" if several else delim
             splits += [split] * len(ds)
         if not paths:
             raise ValueError(
@@ -164,7 +178,16 @@ class Items:
             )
         if len(set(splits)) == 1:  # a lone training set is no split
             splits = [None] * len(splits)
-        return cls(tuple(paths), tuple(labels), tuple(splits), _root(paths, root or dls.path))
+        root = _root(paths, root or dls.path)
+        return cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
+
+
+def _words_of(label_func: Callable) -> Callable[[Path], str | None]:
+    def label(path: Path) -> str | None:
+        value = label_func(path)
+        return None if value is None else str(value)
+
+    return label
 
 
 def _folder_label(folders: tuple[str, ...]) -> str | None:
@@ -208,17 +231,39 @@ def _walk(root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
             folders[:] = sorted(d for d in folders if not d.startswith("."))
             starts += [link for d in folders if os.path.islink(link := os.path.join(folder, d))]
             for name in files:
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in endings:
-                    yield Path(folder, name)
+                if name.startswith(".") or os.path.splitext(name)[1].lower() not in endings:
+                    continue
+                path = Path(folder, name)
+                if _is_special(path):  # opening a pipe would wait for ever
+                    unreadable.append(Unreadable(path, "not a regular file"))
+                else:
+                    yield path
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # a broken link: whoever opens it says so
+        return False
 
 
 def source_stage(tl) -> int:
-    "How many of the first transforms of a fastai `TfmdLists` lead from its items to the path of a file."
-    value = _nth(tl.items, 0)
-    for stage, tfm in enumerate([None, *tl.tfms.fs]):
-        value = value if tfm is None else tfm(value)
+    """How many of the first transforms of a fastai `TfmdLists` lead from its items to the path of a file.
+
+    Names that lead to no file, such as the ids of a table, are followed further.
+    """
+    value, found = _nth(tl.items, 0), None
+    for stage, tfm in enumerate([*tl.tfms.fs, None]):
         if isinstance(value, (str, os.PathLike)):
-            return stage
+            found = stage
+            if Path(value).is_file():
+                return stage
+        try:
+            value = tfm(value) if tfm else None
+        except Exception:  # the reader of the images, on a file that does not exist
+            break
+    if found is not None:
+        return found
     raise ValueError(
         f"the Learner's items are {type(_nth(tl.items, 0)).__name__}, not files; give the folder of the images"
     )
@@ -250,18 +295,15 @@ def image_tfms(ds):
     return tls[0]
 
 
-def _ds_labels(ds) -> list[str | None]:
-    "The label of each item in words; a multi-label item's are joined by ';'."
-    if len(ds.tls) <= ds.n_inp:
-        return [None] * len(ds)
-    tl = ds.tls[ds.n_inp]
-    return [_in_words(tl, k) for k in range(len(ds))]
-
-
-def _in_words(tl, k: int) -> str | None:
-    value = tl.decode(tl[k])
-    is_list = hasattr(value, "__iter__") and not isinstance(value, str) and not hasattr(value, "ndim")
-    return (";".join(str(v) for v in value) if is_list else str(value)) or None
+def _ds_labels(ds) -> tuple[list[str | None], bool]:
+    "The category of each item, several joined by ';', and whether there are several; masks and numbers are none."
+    tl = ds.tls[ds.n_inp] if len(ds.tls) > ds.n_inp and len(ds) else None
+    first = tl.decode(tl[0]) if tl else None
+    if isinstance(first, str):
+        return [str(tl.decode(tl[k])) or None for k in range(len(ds))], False
+    if hasattr(first, "__iter__") and not hasattr(first, "shape") and not hasattr(first, "getpixel"):
+        return [";".join(map(str, tl.decode(tl[k]))) or None for k in range(len(ds))], True
+    return [None] * len(ds), False
 
 
 def _nth(items, k: int):

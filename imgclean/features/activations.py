@@ -205,10 +205,12 @@ class _Looked(Dataset):
     "Images as the Learner sees them in validation, or the reason why one cannot be seen"
 
     def __init__(self, learn: Learner, paths: Sequence[Path]):
-        dl = learn.dls.valid
-        tl = image_tfms(dl.dataset if len(dl.dataset) else learn.dls.train.dataset)
+        dl = learn.dls.loaders[-1]  # the validation set's, where there is one
+        tl = image_tfms(next((d.dataset for d in learn.dls.loaders if len(d.dataset)), dl.dataset))
         # Pipelines of our own over the Learner's transforms: the Learner's keep the split they are set to.
-        self.tfms = Pipeline(tl.tfms.fs[source_stage(tl) :], split_idx=1)
+        self.tfms = Pipeline(
+            tl.tfms.fs[source_stage(tl) if len(tl.items) else _reader_stage(tl) :], split_idx=1
+        )
         self.after_item = Pipeline(dl.after_item.fs, split_idx=1)
         self.after_batch = Pipeline(dl.after_batch.fs, split_idx=1)
         self.dls_device = learn.dls.device
@@ -264,6 +266,16 @@ class _Looked(Dataset):
     def to_batch(self, xb: torch.Tensor, device: torch.device) -> torch.Tensor:
         "The batch after the Learner's batch transforms, on `device`."
         return self.after_batch((xb.to(self.dls_device or device),))[0].to(device)
+
+
+def _reader_stage(tl) -> int:
+    "Where the images are opened, for an exported Learner, whose datasets are empty."
+    for stage in range(len(tl.tfms.fs)):
+        if _mode(Pipeline(tl.tfms.fs[stage:], split_idx=1)):
+            return stage
+    raise ValueError(
+        "the exported Learner opens images in a way of its own; give the Learner that was exported"
+    )
 
 
 def _mode(tfms: Pipeline) -> str | None:

@@ -19,8 +19,10 @@ from fastai.vision.all import (
     ImageBlock,
     Learner,
     Normalize,
+    Pipeline,
     Resize,
     ResizeMethod,
+    imagenet_stats,
     model_meta,
     vision_learner,
 )
@@ -43,28 +45,44 @@ def default_learner(
 
     Other architectures fetch their weights as timm and torchvision do; where that fails, `ConnectionError`.
     """
-    dls = source if isinstance(source, DataLoaders) else _dls(_items(source), size)
+    dls = _own(source) if isinstance(source, DataLoaders) else _dls(_items(source), size)
     if arch == PACKAGED and pretrained:
         learn = vision_learner(dls, arch, pretrained=False, n_out=_n_out(dls))
         load_packaged_weights(learn.model[0].model)
         cfg = learn.model[0].model.default_cfg
-        if not dls.after_batch.fs.filter(lambda tfm: isinstance(tfm, Normalize)):
-            dls.add_tfms([Normalize.from_stats(cfg["mean"], cfg["std"])], "after_batch")
+        dls.add_tfms([Normalize.from_stats(cfg["mean"], cfg["std"])], "after_batch")
         learn.freeze()
         return learn
+    model = _arch(arch)
     try:
-        return vision_learner(dls, _arch(arch), pretrained=pretrained, n_out=_n_out(dls))
+        learn = vision_learner(dls, model, pretrained=pretrained, n_out=_n_out(dls))
     except Exception as err:
-        if not pretrained or isinstance(err, ValueError):
-            raise
+        what = f"({type(err).__name__}: {(str(err).splitlines() or [''])[0][:200]})"
+        if not isinstance(err, OSError) and not type(err).__module__.startswith(
+            ("huggingface_hub", "httpx", "requests")
+        ):
+            raise ValueError(
+                f"fastai cannot build a learner of {arch!r} {what}; try a timm name for it"
+            ) from err
         raise ConnectionError(
-            f"the weights of {arch!r} could not be fetched ({type(err).__name__}: {_first_line(err)}); "
-            f"connect to the internet once, give pretrained=False, or use arch={PACKAGED!r}, which needs no download"
+            f"the weights of {arch!r} could not be fetched {what}; connect to the internet once, "
+            f"give pretrained=False, or use arch={PACKAGED!r}, which needs no download"
         ) from err
+    if pretrained and not any(isinstance(tfm, Normalize) for tfm in dls.after_batch.fs):
+        dls.add_tfms(
+            [Normalize.from_stats(*imagenet_stats)], "after_batch"
+        )  # fastai knows its own models' alone
+    return learn
 
 
-def _first_line(err: Exception) -> str:
-    return (str(err).splitlines() or [""])[0][:200]
+def _own(dls: DataLoaders) -> DataLoaders:
+    "Loaders of the same data without `Normalize`, which must fit the model; the caller's keep theirs."
+    loaders = [dl.new() for dl in dls.loaders]
+    for dl in loaders:
+        dl.after_batch = Pipeline([tfm for tfm in dl.after_batch.fs if not isinstance(tfm, Normalize)])
+    own = DataLoaders(*loaders, path=dls.path, device=dls.device)
+    vars(own).update({k: v for k, v in vars(dls).items() if k.startswith("imgclean_")})
+    return own
 
 
 def _arch(name: str):
@@ -93,6 +111,7 @@ def _dls(items: Items, size: int) -> DataLoaders:
     "DataLoaders of `items`, '' for a missing label; without a validation set, every fifth image at random is one."
     train = [k for k, split in enumerate(items.splits) if split not in ("valid", "test")]
     valid = [k for k, split in enumerate(items.splits) if split == "valid"]
+    train = train or valid or list(range(len(items)))  # nothing but a test set is looked at as well
     if not valid:  # fastai's `predict` and `test_dl` need one
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(42)).tolist()
         valid = [train[k] for k in order[: max(len(train) // 5, 1)]]
@@ -115,6 +134,8 @@ def _dls(items: Items, size: int) -> DataLoaders:
 
 
 def _first_readable(items: Items, ks: Sequence[int]) -> int:
+    if not ks and not items.unreadable:
+        raise ValueError("there are no images; give a folder or items that hold some")
     reasons = [f"{bad.path.name}: {bad.error}" for bad in items.unreadable]
     for k in ks:
         try:

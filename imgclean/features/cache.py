@@ -106,7 +106,7 @@ class Cache:
             return db.execute("select count(*), count(distinct fingerprint) from vectors").fetchone()
 
         vectors, models = self._try(count, (0, 0)) if self.path.exists() else (0, 0)
-        n_bytes = sum(p.stat().st_size for p in self._files())
+        n_bytes = sum(stat[0] for p in self._files() if (stat := _stat(p)))  # SQLite removes its own at times
         return {"path": str(self.path), "bytes": n_bytes, "vectors": vectors, "models": models}
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ class Group(tuple):
     similarity: float | None  # of the weakest pair that holds the group together
     scores: tuple[float, ...]  # of each image to the keeper, in the group's order
     reason: str  # why the keeper is kept, for a person
+    dataset: bytes | None = None  # `Items.key()` of the dataset that the indices mean
 
     def __new__(cls, images: Iterable[int], similarity=None, scores=(), reason=""):
         group = super().__new__(cls, (int(k) for k in images))

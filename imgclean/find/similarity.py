@@ -9,7 +9,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from .pairs import Pairs
 
-MAX_PAIRS = 10  # pairs kept for each image when nothing else is asked for; at least 100,000
+MAX_PAIRS = 10  # pairs kept for each image when nothing else is asked for
+ROUNDING = 1e-6  # of a cosine in float32: copies may come out as 0.9999998
 
 
 def normalise(emb: np.ndarray) -> torch.Tensor:  # (n, d) float32
@@ -28,7 +29,7 @@ def similar_pairs(
     *,
     min_similarity: float | None = None,  # pairs with at least this cosine
     n: int | None = None,  # only the `n` best pairs
-    max_pairs: int | None = None,  # pairs to keep at most, default max(100_000, 10 * n)
+    max_pairs: int | None = None,  # pairs to keep at most, default 10 for each image
     block: int = 1024,  # rows of a tile; a tile takes 4 * block**2 bytes
 ) -> Pairs:
     """Pairs of rows by cosine similarity, each pair once, best first, exact up to float32 rounding.
@@ -41,17 +42,18 @@ def similar_pairs(
     if n is not None and n < 1:
         raise ValueError(f"n is {n}; ask for at least one pair")
     x = normalise(emb)
-    limit = n if n is not None else max_pairs or max(100_000, MAX_PAIRS * len(x))
+    limit = n if n is not None else max_pairs or MAX_PAIRS * len(x)
     keep = _Best(len(x), limit, -1.0 if min_similarity is None else min_similarity, forest=n is None)
     for a in range(0, len(x), block):
         for b in range(0, a + 1, block):
             tile = x[a : a + block] @ x[b : b + block].T
-            rows, cols = torch.nonzero(tile >= keep.threshold, as_tuple=True)
+            rows, cols = torch.nonzero(tile >= keep.threshold - ROUNDING, as_tuple=True)
             if a == b:
                 below = rows > cols
                 rows, cols = rows[below], cols[below]
             if len(rows):
-                score = tile[rows, cols].clamp(-1, 1)  # rounding makes copies 1.0000001 alike
+                score = tile[rows, cols].clamp(-1, 1)
+                score = score.clamp_min(min_similarity) if min_similarity is not None else score
                 keep.add((rows + a).numpy(), (cols + b).numpy(), score.numpy())
     return keep.pairs()
 

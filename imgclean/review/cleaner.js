@@ -1,35 +1,14 @@
 // The grid: shows what Python sends and reports what a person decides. Python owns every decision;
 // the screen runs ahead of it by one message and goes back when Python refuses or does not answer.
+// dialogs.js comes before it in the same module.
 
-const KEYS = [
-  ["← → ↑ ↓", "move within a group, between groups"],
-  ["d, Delete, click", "mark for deletion, or take the mark away"],
-  ["k", "keep this one, delete the rest of the group"],
-  ["a", "keep all: these are not duplicates"],
-  ["b", "take the suggestion: keep the one with the star"],
-  ["n, Enter", "keep what carries no mark, go to the next undecided group"],
-  ["u, Shift+U", "undo, redo"],
-  ["l", "change the label"],
-  ["Space", "compare at full size: s side by side, f flicker, x difference"],
-  ["PageUp, PageDown, Home, End", "pages; first and last image of the page"],
-  ["?, Esc", "this list; give the keyboard back to the notebook"],
-];
 const ACK_MS = 2500; // a kernel that is silent for so long is busy or gone
-const WORDS = { delete: "✕ DELETE", keep: "✓ KEEP" };
-
-function h(tag, props = {}, ...kids) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key in node && key !== "role") node[key] = value;
-    else node.setAttribute(key, value);
-  }
-  node.append(...kids.filter((kid) => kid !== null && kid !== undefined));
-  return node;
-}
 
 function render({ model, el }) {
+  const view = String(Math.random()); // answers go to every view of the widget; each takes its own
   let page = 0, last = 0, cursor = 0, seq = 0, dead = false, wanted = null;
+  let drawn = null; // the page on screen; while another one is on its way, keys decide nothing
+  let doubtful = false; // an action was refused, so what the screen guessed may be wrong
   let cells = []; // on screen, in order: {cell, img, image, group, word, label}
   let counts = null;
   const pages = new Map(); // page -> groups
@@ -38,18 +17,22 @@ function render({ model, el }) {
   const labels = new Map(); // item -> label
   const pending = new Map(); // seq -> {timer, undo}
   const asked = new Set(); // thumbnails under way
-  let compared = null;
+  const missing = new Map(); // item -> why it cannot be shown
 
   const button = (text, act, cls = "") =>
     h("button", { type: "button", textContent: text, className: cls, onclick: () => act() });
   const prev = button("‹ Previous", () => go(page - 1));
   const next = button("Next ›", () => go(page + 1));
-  const apply = button("Apply…", () => ask({ type: "plan" }), "imgclean-apply");
+  const apply = button("Apply…", () => ask({ type: "plan", view }), "imgclean-apply");
   const status = h("span", { className: "imgclean-status", role: "status" });
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
   const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images" });
-  const dialog = h("dialog", { className: "imgclean-dialog", onclose: () => { compared = null; focus(cursor); } });
+  const { dialog, help, confirm, compare, compareKey, showFull } = makeDialogs({
+    button, marks, pictures, post, back: () => focus(cursor),
+    apply: (lose) => act("apply", { lose_groups: lose }),
+    toggle: (id) => toggle(cells.findIndex((c) => c.image.id === id)),
+  });
   const single = model.get("single");
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next,
     single ? null : button("Take suggestions on page", takePage), button("Undo", () => act("undo")),
@@ -77,13 +60,13 @@ function render({ model, el }) {
   }
 
   function act(what, details = {}, guess = {}) {
-    if (dead) return;
+    if (dead || drawn !== page) return;
     const before = Object.keys(guess).map((id) => [id, marks.get(Number(id)) ?? null]);
     setMarks(guess);
     const mine = ++seq;
     const timer = setTimeout(() => warn("No answer from the kernel yet: your last actions are not saved until it answers."), ACK_MS);
     pending.set(mine, { timer, back: () => setMarks(Object.fromEntries(before)) });
-    post({ type: "do", do: what, seq: mine, ...details });
+    post({ type: "do", do: what, seq: mine, view, ...details });
   }
 
   function disconnected() {
@@ -98,7 +81,10 @@ function render({ model, el }) {
     if (!waiting) return null;
     clearTimeout(waiting.timer);
     pending.delete(number);
-    if (!pending.size) banner.hidden = true;
+    if (!pending.size) {
+      if (!doubtful) banner.hidden = true;
+      else post({ type: "page", page }); // Python's marks, in place of the guesses
+    }
     return waiting;
   }
 
@@ -106,14 +92,19 @@ function render({ model, el }) {
 
   const handlers = {
     page(m) {
+      if (m.view && m.view !== view) return;
       clearTimeout(wanted);
-      if (!pending.size && !banner.classList.contains("imgclean-good")) banner.hidden = true;
+      if (!pending.size && !doubtful && !banner.classList.contains("imgclean-good")) banner.hidden = true;
+      doubtful = doubtful && pending.size > 0;
       last = m.last;
+      if (m.view) { page = m.page; cursor = 0; drawn = drawn === page ? page : null; }
       const before = shape(pages.get(m.page));
       pages.set(m.page, m.groups);
       for (const group of m.groups) for (const image of group.images) note(image);
       count(m.counts);
-      if (m.page === page) before === shape(m.groups) && cells.length ? paint() : draw();
+      if (m.page === page) before === shape(m.groups) && drawn === page ? paint() : draw();
+      if (m.focus !== undefined && m.focus !== null) toGroup(m.focus, m.view && root.contains(document.activeElement));
+      if (m.focus === null) say("every group is decided");
       // The next page is fetched while this one is looked at.
       if (m.page === page && page < last && !pages.has(page + 1)) post({ type: "page", page: page + 1 });
       if (m.page === page + 1) fetchPictures(m.groups);
@@ -125,9 +116,8 @@ function render({ model, el }) {
         else { pictures.set(id, url); asked.delete(id); cells.filter((c) => c.image.id === id).forEach(paintPicture); }
       });
       for (const [id, reason] of Object.entries(m.missing)) {
-        for (const c of cells.filter((c) => c.image.id === Number(id))) {
-          c.img.replaceWith(h("div", { className: "imgclean-missing", textContent: reason }));
-        }
+        missing.set(Number(id), reason);
+        cells.filter((c) => c.image.id === Number(id)).forEach(paintPicture);
       }
     },
     changed(m) {
@@ -137,9 +127,22 @@ function render({ model, el }) {
       if (m.do === "undo" || m.do === "redo") say(`${m.do === "undo" ? "undone" : "done again"}`);
     },
     reload() { pages.clear(); ask({ type: "page", page }); },
-    done(m) { answered(m.seq); count(m.counts); if (m.note) { say(m.note); if (m.note.startsWith("wrote")) warn(m.note, "good"); } },
-    refused(m) { answered(m.seq)?.back(); count(m.counts); warn(m.text); },
-    plan: confirm,
+    done(m) {
+      count(m.counts);
+      if (m.view !== view || !answered(m.seq)) return;
+      if (m.note) say(m.note);
+      if (m.note?.startsWith("wrote")) warn(m.note, "good");
+      if (m.group) go(m.group.page); // what was undone is shown
+      if (m.group && drawn === page) toGroup(m.group.id, true);
+    },
+    refused(m) {
+      count(m.counts);
+      if (m.view !== view) return;
+      doubtful = true;
+      answered(m.seq)?.back();
+      warn(m.text);
+    },
+    plan(m) { if (m.view === view) { clearTimeout(wanted); confirm(m); } },
   };
   const shape = (groups) => JSON.stringify(groups?.map((g) => g.images.map((i) => i.id)));
   const receive = (m, buffers) => handlers[m.type]?.(m, buffers);
@@ -175,6 +178,7 @@ function render({ model, el }) {
   function draw() {
     const hadFocus = root.contains(document.activeElement) && !dialog.open;
     const groups = pages.get(page);
+    drawn = page;
     cells = [];
     grid.replaceChildren(...(groups.length ? groups.map(row) : [h("p", { className: "imgclean-empty", textContent: "No similar images were found: nothing to review." })]));
     cursor = Math.max(0, Math.min(cursor, cells.length - 1));
@@ -188,7 +192,7 @@ function render({ model, el }) {
     const head = h("div", { className: "imgclean-head", role: "rowheader" },
       h("span", { textContent: single ? `image ${group.id + 1}` : `group ${group.id + 1}` }),
       group.similarity === null ? null : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
-      single ? null : h("button", { type: "button", tabIndex: -1, textContent: "Compare", onclick: () => compare(cells.findIndex((c) => c.group === group)) }));
+      single ? null : h("button", { type: "button", tabIndex: -1, textContent: "Compare", onclick: () => lookAt(cells.findIndex((c) => c.group === group)) }));
     const shown = group.images.map((image, k) => cell(group, image, k, differs));
     const more = group.more ? [h("div", { className: "imgclean-more", role: "gridcell", textContent: `and ${group.more} more, which k, a and b decide as well` })] : [];
     return h("div", { className: "imgclean-row", role: "row", "data-group": group.id }, head, ...shown, ...more);
@@ -240,9 +244,12 @@ function render({ model, el }) {
       r.classList.toggle("imgclean-lost", Boolean(all));
     }
   }
-  function paintPicture(it) { if (pictures.has(it.image.id)) it.img.src = pictures.get(it.image.id); }
+  function paintPicture(it) {
+    if (pictures.has(it.image.id)) it.img.src = pictures.get(it.image.id);
+    else if (missing.has(it.image.id)) it.img.replaceWith(h("div", { className: "imgclean-missing", textContent: missing.get(it.image.id) }));
+  }
   function fetchPictures(groups) {
-    const ids = groups.flatMap((g) => g.images.map((i) => i.id)).filter((id) => !pictures.has(id) && !asked.has(id));
+    const ids = groups.flatMap((g) => g.images.map((i) => i.id)).filter((id) => !pictures.has(id) && !missing.has(id) && !asked.has(id));
     ids.forEach((id) => asked.add(id));
     // The first row comes first: small answers show sooner than one large one.
     for (let k = 0; k < ids.length; k += 12) post({ type: "pictures", ids: ids.slice(k, k + 12) });
@@ -260,10 +267,17 @@ function render({ model, el }) {
     to = Math.max(0, Math.min(last, to));
     if (to === page) return;
     page = to;
+    drawn = null;
     cursor = at;
     grid.parentElement.scrollTop = 0;
     if (pages.has(page)) { draw(); count(counts); }
     ask({ type: "page", page });
+  }
+  function toGroup(id, take) {
+    const k = cells.findIndex((c) => c.group.id === id);
+    if (k < 0) return;
+    if (take) focus(k);
+    else { cursor = k; paint(); }
   }
   function stepGroup(by) {
     const first = cells.map((c, k) => [c, k]).filter(([c], k) => k === 0 || cells[k - 1].group !== c.group).map(([, k]) => k);
@@ -273,6 +287,7 @@ function render({ model, el }) {
     focus(first[here + by]);
   }
   function toggle(k) {
+    if (drawn !== page) return;
     const { image } = cells[k];
     const value = marks.get(image.id) === "delete" ? null : "delete";
     act("mark", { ids: [image.id], value }, { [image.id]: value });
@@ -281,15 +296,17 @@ function render({ model, el }) {
   const guess = (group, mark) => Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)]));
   const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id }, guess(group, (other) => (other === image ? "keep" : "delete")));
   const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
-  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, Object.assign({}, ...groups.map((g) => guess(g, (_, k) => (k ? "delete" : "keep")))));
+  // Groups may share images, and none may lose its last one: Python decides, the screen waits.
+  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) });
   function takePage() { if (pages.get(page)?.length) keepBest(pages.get(page)); focus(cursor); }
   function acceptAndGoOn({ group }) {
     if (group.more || group.images.some((image) => !marks.has(image.id))) act("accept", { group: group.id }, guess(group, (image) => marks.get(image.id) ?? "keep"));
     const open = cells.findIndex((c, k) => k > cursor && c.group !== group && c.group.images.some((image) => !marks.has(image.id)));
     if (open >= 0) focus(open);
-    else if (page < last) go(page + 1);
-    else focus(cells.length - 1);
+    else ask({ type: "page", after: group.id, view });
   }
+
+  const lookAt = (k) => { if (cells[k] && !dead) compare(cells[k].image, cells[k].group.images); };
 
   const cellKeys = {
     ArrowRight: () => focus(cursor + 1), ArrowLeft: () => focus(cursor - 1),
@@ -299,14 +316,14 @@ function render({ model, el }) {
     k: () => keepOnly(cells[cursor]), a: () => keepAll(cells[cursor]),
     n: () => acceptAndGoOn(cells[cursor]), Enter: () => acceptAndGoOn(cells[cursor]),
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
-    " ": () => compare(cursor), "?": () => help(),
+    " ": () => lookAt(cursor), "?": () => help(),
   };
   root.addEventListener("keydown", (e) => {
     // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here:
     // JupyterLab would take "d d" or "x" for "delete this cell".
     if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
     e.stopPropagation();
-    if (dialog.open) return compared ? compareKey(e) : undefined;
+    if (dialog.open) return compareKey(e);
     if (e.key === "Escape") {
       if (e.target.tagName === "SELECT") return focus(cursor);
       document.activeElement.blur();
@@ -314,81 +331,10 @@ function render({ model, el }) {
     }
     if (!e.target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
     e.preventDefault();
-    cellKeys[e.key]();
+    if (drawn === page) cellKeys[e.key]();
   });
 
-  // ---- dialogs
-
-  function open(...kids) {
-    dialog.replaceChildren(...kids.filter((kid) => kid !== null));
-    dialog.showModal();
-  }
-  function help() {
-    const rows = KEYS.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
-    open(h("h3", { textContent: "Keys" }), h("table", {}, ...rows), button("Close", () => dialog.close()));
-  }
-  function confirm(plan) {
-    clearTimeout(wanted);
-    const lost = plan.lost.length;
-    const agree = h("input", { type: "checkbox", onchange: () => { yes.disabled = lost > 0 && !agree.checked; } });
-    const yes = button("Write cleaned.csv", () => { dialog.close(); act("apply", { lose_groups: agree.checked }); }, "imgclean-apply");
-    yes.disabled = lost > 0;
-    const groups = plan.lost.slice(0, 8).map((g) => `#${g + 1}`).join(", ") + (lost > 8 ? ", …" : "");
-    const cancel = button("Cancel", () => dialog.close());
-    open(h("h3", { textContent: "Apply the decisions?" }),
-      h("p", { textContent: `${plan.csv} will list ${plan.images - plan.delete} of ${plan.images} images: ${plan.delete} are left out (${plan.bytes}), ${plan.relabel} carry a new label.` }),
-      plan.unreadable ? h("p", { textContent: plan.unreadable === 1 ? "1 file that cannot be read is left out, too." : `${plan.unreadable} files that cannot be read are left out, too.` }) : null,
-      h("p", { textContent: "No image file is touched. An existing cleaned.csv is kept in the folder .imgclean." }),
-      lost ? h("label", { className: "imgclean-lose" }, agree, ` ${lost} group${lost > 1 ? "s" : ""} would lose every copy (${groups}). I mean it.`) : null,
-      h("p", {}, cancel, " ", yes));
-    cancel.focus();
-  }
-
-  function compare(k) {
-    const it = cells[k];
-    if (!it || dead) return;
-    const rest = it.group.images.filter((image) => image !== it.image);
-    compared = { left: it.image, rest, at: 0, mode: "side", full: new Map() };
-    open(h("div", { className: "imgclean-caption" }), h("div", { className: "imgclean-stage", tabIndex: 0 }),
-      h("p", {}, h("kbd", { textContent: "s" }), " side by side ", h("kbd", { textContent: "f" }), " flicker ", h("kbd", { textContent: "x" }), " difference ",
-        h("kbd", { textContent: "← →" }), " other image ", h("kbd", { textContent: "d" }), " mark the right one ", button("Close", () => dialog.close())));
-    showPair();
-    dialog.querySelector(".imgclean-stage").focus();
-  }
-  function showPair() {
-    const { left, rest, at, mode, full } = compared;
-    const right = rest[at];
-    const stage = dialog.querySelector(".imgclean-stage");
-    stage.dataset.mode = mode;
-    stage.classList.remove("imgclean-flip");
-    const shown = right ? [left, right] : [left];
-    const missing = shown.filter((image) => !full.has(image.id)).map((image) => image.id);
-    stage.replaceChildren(...shown.map((image) => h("img", { alt: image.name, src: full.get(image.id) ?? pictures.get(image.id) ?? "", "data-id": image.id })));
-    const say1 = (image) => `${image.name} (${image.pixels}, ${image.bytes})${marks.has(image.id) ? " " + WORDS[marks.get(image.id)] : ""}`;
-    dialog.querySelector(".imgclean-caption").textContent = shown.map(say1).join("  |  ");
-    if (missing.length) post({ type: "pictures", ids: missing, full: true });
-  }
-  function showFull(id, url) {
-    if (!compared || compared.full.has(id)) return URL.revokeObjectURL(url);
-    compared.full.set(id, url);
-    const img = dialog.querySelector(`img[data-id="${id}"]`);
-    if (img) img.src = url;
-  }
-  function compareKey(e) {
-    const { rest } = compared;
-    const modes = { s: "side", f: "flicker", x: "difference" };
-    if (e.key === "f" && compared.mode === "flicker") { // flickers only as fast as a person presses (WCAG 2.3.1)
-      dialog.querySelector(".imgclean-stage").classList.toggle("imgclean-flip");
-    } else if (modes[e.key]) { compared.mode = modes[e.key]; showPair(); }
-    else if (e.key === "ArrowRight" && rest.length) { compared.at = (compared.at + 1) % rest.length; showPair(); }
-    else if (e.key === "ArrowLeft" && rest.length) { compared.at = (compared.at + rest.length - 1) % rest.length; showPair(); }
-    else if (e.key === "d" && rest.length) { toggle(cells.findIndex((c) => c.image === rest[compared.at])); showPair(); }
-    else if (e.key === " ") dialog.close();
-    else return;
-    e.preventDefault();
-  }
-
-  ask({ type: "page", page: 0 });
+  ask({ type: "page", after: -1, view }); // a review goes on at its first open group
   return () => {
     model.off("msg:custom", receive);
     clearTimeout(wanted);

@@ -30,7 +30,7 @@ class ImageCleaner(anywidget.AnyWidget):
     the review. `.review` holds everything as plain Python: marks, undo, redo. Call shape of fastai v1.
     """
 
-    _esm = HERE / "cleaner.js"
+    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("dialogs.js", "cleaner.js"))
     _css = HERE / "cleaner.css"
     batch_size = traitlets.Int(5).tag(sync=True)
     single = traitlets.Bool(False).tag(sync=True)
@@ -116,13 +116,19 @@ class ImageCleaner(anywidget.AnyWidget):
     def _send_page(self, message: dict) -> None:
         with self.review.lock:
             last = max(0, (len(self.review.groups) - 1) // self.batch_size)
-            page = min(max(int(message["page"]), 0), last)
+            focus = None
+            if "after" in message:  # the next undecided group; -1 at the start
+                focus = self.review.next_undecided(int(message["after"]))
+                page = 0 if focus is None else focus // self.batch_size
+            else:
+                page = min(max(int(message["page"]), 0), last)
             start = page * self.batch_size
             rows = range(start, min(start + self.batch_size, len(self.review.groups)))
             groups = [self._row(g) for g in rows]
-            self.send(
-                {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
-            )
+            answer = {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
+            if "after" in message:  # only the view that asked goes there
+                answer |= {"view": message.get("view"), "focus": focus}
+            self.send(answer)
 
     def _row(self, g: int) -> dict:
         group = self.review.groups[g]
@@ -164,9 +170,9 @@ class ImageCleaner(anywidget.AnyWidget):
                 missing[k] = str(err) if isinstance(err, UnreadableImage) else "the file does not exist"
         self.send({"type": "pictures", "full": full, "ids": ids, "missing": missing}, buffers)
 
-    def _send_plan(self, _message: dict) -> None:
+    def _send_plan(self, message: dict) -> None:
         plan = self.review.plan()
-        self.send({"type": "plan", **plan, "bytes": human_bytes(plan["bytes"])})
+        self.send({"type": "plan", "view": message.get("view"), **plan, "bytes": human_bytes(plan["bytes"])})
 
     def _act(self, message: dict) -> None:
         seq, review = message["seq"], self.review
@@ -181,13 +187,24 @@ class ImageCleaner(anywidget.AnyWidget):
             "redo": review.redo,
             "apply": lambda: str(review.apply(bool(message["lose_groups"]))),
         }
+        reply = {"seq": seq, "view": message.get("view")}
         try:
             answer = actions[message["do"]]()
         except (OSError, ValueError) as err:
-            self.send({"type": "refused", "seq": seq, "text": str(err), "counts": self._counts()})
+            self.send({"type": "refused", **reply, "text": str(err), "counts": self._counts()})
             return
-        note = answer if isinstance(answer, str) else f"nothing to {message['do']}" if answer is False else ""
-        self.send({"type": "done", "seq": seq, "note": note, "counts": self._counts()})
+        if message["do"] in ("undo", "redo"):
+            note = "" if answer else f"nothing to {message['do']}"
+            reply |= {"group": self._group_of(answer or [])}
+        else:
+            note = answer or ""
+        self.send({"type": "done", **reply, "note": note, "counts": self._counts()})
+
+    def _group_of(self, items: list[int]) -> dict | None:  # {"id": group, "page": page}
+        "The first group that shows one of `items`."
+        changed = set(items)
+        g = next((g for g, ks in enumerate(self.review.groups) if changed.intersection(ks)), None)
+        return None if g is None else {"id": g, "page": g // self.batch_size}
 
     def _show_change(self, change: dict) -> None:
         "Tell every view, so that several views of one review agree."

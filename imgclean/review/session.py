@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
+from uuid import uuid4
 
 from ..dataset.cleaned import Ledger, fingerprint, is_unchanged, ledger_path, write_csv
 from ..dataset.items import Items, relative_to
@@ -27,13 +28,11 @@ class Step:
     "One action, and what it takes to go back: item -> new and old value; `None` means undecided or unchanged"
 
     do: str
+    id: str
     marks: dict[int, str | None]
     labels: dict[int, str | None]
     old_marks: dict[int, str | None]
     old_labels: dict[int, str | None]
-
-    def reversed(self, do: str) -> Step:
-        return Step(do, self.old_marks, self.old_labels, self.marks, self.labels)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Review:
     """The decisions about the images of `groups`, each on disk before the call returns, with undo and redo.
 
     Marking changes no image file. Opening a review of the same folder again continues where the last one stopped;
-    a decision about a file whose content has changed since is dropped. Safe to use from several threads.
+    a decision about a file whose content has changed since is dropped. Several reviews of one folder share their
+    decisions and their undo. Safe to use from several threads.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class Review:
             raise ValueError(
                 f"idxs name item {outside[0]}, but there are {len(items)} images; give their own dataset"
             )
+        if any(g.dataset not in (None, items.key()) for g in self.groups):
+            raise ValueError("idxs were found in another dataset; give the `ds` that came with them")
         self.lock = RLock()
         self._marks: dict[int, str] = {}
         self._labels: dict[int, str] = {}
@@ -85,8 +87,9 @@ class Review:
         self._redo: list[Step] = []
         self._watchers: list[Callable[[dict], None]] = []
         self._names = _unique([relative_to(p, self.path) for p in items.paths])
+        self._at = {name: k for k, name in enumerate(self._names)}
         self.ledger = Ledger(ledger or ledger_path(self.path))
-        self._resume()
+        self._catch_up()
 
     # decisions so far
 
@@ -155,12 +158,16 @@ class Review:
         self._do("keep all", dict.fromkeys(self.groups[self._group(g)], "keep"))
 
     def keep_best(self, gs: int | Iterable[int] | None = None) -> None:
-        "Take the suggestion for groups `gs`, by default for all: keep the first image, delete the rest."
+        """Take the suggestion for groups `gs`, by default for all: keep the first image, delete the rest.
+
+        Where groups share images, as fastai v1's pairs do, none of them loses its last one.
+        """
         gs = range(len(self.groups)) if gs is None else [gs] if hasattr(gs, "__index__") else gs
         marks: dict[int, str] = {}
         for ks in (self.groups[self._group(g)] for g in gs):
-            marks |= dict.fromkeys(ks[1:], "delete")
-            marks |= {ks[0]: "keep"}
+            kept = [k for k in ks if marks.get(k) == "keep"]
+            kept = kept or [k for k in ks if k not in marks][:1] or [ks[0]]
+            marks |= dict.fromkeys((k for k in ks if k not in marks), "delete") | dict.fromkeys(kept, "keep")
         self._do("keep best", marks)
 
     def accept(self, g: int) -> None:
@@ -172,33 +179,38 @@ class Review:
         new = {k: None if label == self.items.labels[k] else label for k in self._indices(ks)}
         self._do("relabel", {}, new)
 
-    def undo(self) -> bool:
-        "Take the last action back; False where there is none."
+    def undo(self) -> list[int] | None:
+        "Take the last action back; returns the items that changed, `None` where there is nothing to undo."
         with self.lock:
+            self._catch_up()
             if not self._undo:
-                return False
-            step = self._undo[-1].reversed("undo")
-            self._record(step)
-            self._redo.append(self._undo.pop())
-            self._tell(step)
-            return True
+                return None
+            step = self._undo[-1]
+            self._record("undo", step.old_marks, step.old_labels, step.id)
+            return [*step.marks, *step.labels]
 
-    def redo(self) -> bool:
-        "Do again what was last undone; False where there is nothing."
+    def redo(self) -> list[int] | None:
+        "Do again what was last undone; returns the items that changed, `None` where there is nothing."
         with self.lock:
+            self._catch_up()
             if not self._redo:
-                return False
-            step = replace(self._redo[-1], do="redo")
-            self._record(step)
-            self._undo.append(self._redo.pop())
-            self._tell(step)
-            return True
+                return None
+            step = self._redo[-1]
+            self._record("redo", step.marks, step.labels, step.id)
+            return [*step.marks, *step.labels]
+
+    def next_undecided(self, after: int = -1) -> int | None:
+        "The first group behind group `after` that lacks a mark, from the start if there is none; `None` if all are done."
+        n = len(self.groups)
+        order = [g % n for g in range(after + 1, after + 1 + n)] if n else []
+        return next((g for g in order if not self.is_decided(g)), None)
 
     # the outcome
 
     def cleaned(self) -> Items:
         "The dataset without the images marked for deletion, with the new labels."
         with self.lock:
+            self._catch_up()
             labels = tuple(self.label_of(k) for k in range(len(self.items)))
             keep = [k for k in range(len(self.items)) if self._marks.get(k) != "delete"]
             return replace(self.items, labels=labels).subset(keep)
@@ -206,6 +218,7 @@ class Review:
     def plan(self) -> dict:
         "What `apply` would do, as numbers and words; touches nothing."
         with self.lock:
+            self._catch_up()
             deleted = self.deleted
             return {
                 "csv": str(self.path / "cleaned.csv"),
@@ -226,6 +239,7 @@ class Review:
         Raises `EveryCopyLost` where a group would keep no image and `lose_groups` is False.
         """
         with self.lock:
+            self._catch_up()
             lost = self.lost()
             if lost and not lose_groups:
                 shown = ", ".join(f"#{g + 1}" for g in lost[:5]) + (", …" if len(lost) > 5 else "")
@@ -257,30 +271,27 @@ class Review:
 
     def _do(self, do: str, marks: dict[int, str | None], labels: dict[int, str | None] | None = None) -> None:
         with self.lock:
+            self._catch_up()
             marks = {k: v for k, v in marks.items() if self._marks.get(k) != v}
             labels = {k: v for k, v in (labels or {}).items() if self._labels.get(k) != v}
-            if not marks and not labels:
-                return
-            old = {k: self._marks.get(k) for k in marks}, {k: self._labels.get(k) for k in labels}
-            step = Step(do, marks, labels, *old)
-            self._record(step)
-            self._undo.append(step)
-            self._redo.clear()
-            self._tell(step)
+            if marks or labels:
+                self._record(do, marks, labels)
 
-    def _record(self, step: Step) -> None:
+    def _record(self, do: str, marks: dict, labels: dict, of: str | None = None) -> None:
         "The disk first: what cannot be written is not decided."
-        touched = step.marks.keys() | step.labels.keys()
         files = {}
-        for k in touched:
+        for k in marks.keys() | labels.keys():
             try:
                 files[self._names[k]] = fingerprint(self.items.paths[k])
             except OSError:  # the file is gone; the decision about it still stands
                 log.warning("cannot read %s; its decision is kept by name alone", self._names[k])
         line = {
-            "do": step.do,
-            "mark": {self._names[k]: v for k, v in step.marks.items()},
-            "label": {self._names[k]: v for k, v in step.labels.items()},
+            "do": do,
+            "id": uuid4().hex,
+            "of": of,
+            "mark": {self._names[k]: v for k, v in marks.items()},
+            "label": {self._names[k]: v for k, v in labels.items()},
+            "from": {self._names[k]: self.items.labels[k] for k in labels},
             "files": files,
         }
         try:
@@ -290,50 +301,64 @@ class Review:
                 f"the decision was not recorded: {self.ledger.path} cannot be written ({err.strerror}); "
                 "give ImageCleaner or Review a writable path="
             ) from err
-        self._set(step)
+        self._catch_up()
 
-    def _set(self, step: Step) -> None:
-        for state, new in ((self._marks, step.marks), (self._labels, step.labels)):
-            for k, value in new.items():
-                if value is None:
-                    state.pop(k, None)
-                else:
-                    state[k] = value
-
-    def _tell(self, step: Step) -> None:
-        labels = {k: self.label_of(k) for k in step.labels}
-        for watcher in self._watchers:
-            watcher({"do": step.do, "marks": dict(step.marks), "labels": labels})
-
-    def _resume(self) -> None:
-        "Add up the ledger's lines; undo and redo work across sessions, too."
-        at = {name: k for k, name in enumerate(self._names)}
+    def _catch_up(self) -> None:
+        "Take in the ledger's new lines, our own and those of other reviews of the same folder."
         for line in self.ledger.lines():
-            files = line.get("files") or {}
-            stale = {n for n, was in files.items() if n in at and not self._is_same(at[n], was)}
-
-            def known(key, line=line, stale=stale):
-                values = line.get(key) or {}
-                return {at[n]: v for n, v in values.items() if n in at and n not in stale}
-
-            marks, labels = known("mark"), known("label")
-            if any(v not in (*MARKS, None) for v in marks.values()):
-                log.warning(
-                    "%s holds a mark that this version does not know; the line is ignored", self.ledger.path
-                )
-                continue
+            marks, labels = self._meant(line)
             if not marks and not labels:
                 continue
             old = {k: self._marks.get(k) for k in marks}, {k: self._labels.get(k) for k in labels}
-            step = Step(str(line.get("do")), marks, labels, *old)
-            self._set(step)
-            if step.do == "undo" and self._undo:
-                self._redo.append(self._undo.pop())
-            elif step.do == "redo" and self._redo:
-                self._undo.append(self._redo.pop())
-            else:
-                self._undo.append(step)
-                self._redo.clear()
+            step = Step(str(line.get("do")), str(line.get("id")), marks, labels, *old)
+            for state, new in ((self._marks, marks), (self._labels, labels)):
+                for k, value in new.items():
+                    if value is None:
+                        state.pop(k, None)
+                    else:
+                        state[k] = value
+            self._remember(step, line.get("of"))
+            shown = {k: self.label_of(k) for k in labels}
+            for watcher in self._watchers:
+                watcher({"do": step.do, "marks": marks, "labels": shown})
+
+    def _meant(self, line: dict) -> tuple[dict[int, str | None], dict[int, str | None]]:
+        "Marks and labels of a ledger's line, without those of unknown, of changed and of since relabelled files."
+        files, was = line.get("files") or {}, line.get("from") or {}
+        marks, labels = (
+            {self._at[n]: v for n, v in (line.get(key) or {}).items() if n in self._at}
+            for key in ("mark", "label")
+        )
+        if any(v not in (*MARKS, None) for v in marks.values()):
+            log.warning(
+                "%s holds a mark that this version does not know; the line is ignored", self.ledger.path
+            )
+            return {}, {}
+        stale = {
+            k
+            for n, print_ in files.items()
+            if (k := self._at.get(n)) is not None and not self._is_same(k, print_)
+        }
+        moved = {
+            k
+            for n, label in was.items()
+            if (k := self._at.get(n)) is not None and self.items.labels[k] != label
+        }
+        return (
+            {k: v for k, v in marks.items() if k not in stale},
+            {k: v for k, v in labels.items() if k not in stale | moved},
+        )
+
+    def _remember(self, step: Step, of: str | None) -> None:
+        "Put `step` on the stack of undo, or move the step `of` that it undoes or does again."
+        if step.do not in ("undo", "redo"):
+            self._undo.append(step)
+            self._redo.clear()
+            return
+        source, target = (self._undo, self._redo) if step.do == "undo" else (self._redo, self._undo)
+        for known in [s for s in source if s.id == of]:
+            source.remove(known)
+            target.append(known)
 
     def _is_same(self, k: int, was: list) -> bool:
         return not self.items.paths[k].exists() or is_unchanged(self.items.paths[k], was)
@@ -354,9 +379,13 @@ def as_groups(idxs: Iterable, duplicates: bool | None = None) -> list[Group]:
 
     A flat list means pairs `[a0, b0, a1, b1, …]` with `duplicates`, else single images.
     """
-    idxs = list(idxs)
-    if any(not hasattr(entry, "__index__") for entry in idxs):
-        return [g if isinstance(g, Group) else Group(g) for g in idxs]
+    idxs = [entry.tolist() if hasattr(entry, "tolist") else entry for entry in idxs]
+    flat = [hasattr(entry, "__index__") for entry in idxs]
+    if not any(flat) and all(isinstance(g, (tuple, list, set)) for g in idxs):
+        return [g if isinstance(g, Group) else Group(map(operator.index, g)) for g in idxs]
+    if not all(flat):
+        wrong = next(entry for entry, ok in zip(idxs, flat, strict=True) if not ok)
+        raise TypeError(f"idxs hold {wrong!r:.60}; give groups of item indices, or one flat list of indices")
     flat = [operator.index(k) for k in idxs]
     if not duplicates:
         return [Group([k]) for k in flat]

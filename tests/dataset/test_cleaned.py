@@ -30,11 +30,21 @@ def test_ledger_survives_a_line_cut_off_at_every_byte(tmp_path):
     first = data.index(b"\n") + 1
     for cut in range(first, len(data)):
         ledger.path.write_bytes(data[:cut])
-        before = list(ledger.lines())
+        before = list(Ledger(ledger.path).lines())
         ledger.append({"do": "third"})
-        after = list(ledger.lines())
-        assert before[0] == after[0] == {"do": "first"} and after[-1] == {"do": "third"}
-        assert after[:-1] == before
+        after = list(Ledger(ledger.path).lines())
+        assert before == [{"do": "first"}] and after[0] == before[0] and after[-1] == {"do": "third"}
+        assert after[1:-1] == (
+            [{"do": "second"}] if cut == len(data) - 1 else []
+        )  # only its newline was lost
+
+
+def test_ledger_returns_each_line_once_others_included(tmp_path):
+    ours, theirs = Ledger(tmp_path / "review.jsonl"), Ledger(tmp_path / "review.jsonl")
+    ours.append({"do": "a"})
+    assert list(theirs.lines()) == [{"do": "a"}] == list(ours.lines())
+    theirs.append({"do": "b"})
+    assert list(ours.lines()) == [{"do": "b"}] and list(ours.lines()) == []
 
 
 def test_ledger_ignores_garbage(tmp_path):

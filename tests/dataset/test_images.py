@@ -50,6 +50,14 @@ def test_16_bit_greys_are_scaled_not_clipped(tmp_path):
         assert shown.mean() == pytest.approx(127.5, abs=1) and shown.min() == 0 and shown.max() == 255
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_deep_greys_fill_the_range_that_their_camera_has(tmp_path, bits):
+    ramp = np.linspace(0, 2**bits - 1, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    shown = np.asarray(open_image(tmp_path / "deep.png"))
+    assert shown.min() == 0 and shown.max() == 255 and shown.mean() == pytest.approx(127.5, abs=1)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
 def test_other_modes_become_rgb(tmp_path, mode):
     picture(2).convert(mode).save(tmp_path / "im.tiff")

@@ -184,3 +184,51 @@ def test_back_to_dataloaders_needs_labels(tmp_path):
     write_pictures(tmp_path, ["1.jpg", "2.jpg"], [1, 2])
     with pytest.raises(ValueError, match="2 of 2 images have no label"):
         Items.from_folder(tmp_path).dataloaders()
+
+
+def test_ids_of_a_table_are_followed_to_their_files(shop):
+    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Resize
+
+    ids = ["cat/a", "cat/b", "dog/a", "dog/b"]
+    block = DataBlock((ImageBlock, CategoryBlock), get_items=lambda _: ids, get_x=lambda name: shop / f"{name}.jpg",
+                      get_y=lambda name: name[:3], item_tfms=Resize(32))  # fmt: skip
+    items = Items.from_dls(block.dataloaders(shop, bs=2))
+    assert sorted(items.relpath(k) for k in range(4)) == [f"{name}.jpg" for name in ids]
+
+
+def test_masks_numbers_and_points_are_no_labels(shop):
+    from fastai.vision.all import DataBlock, ImageBlock, MaskBlock, RegressionBlock, Resize, get_image_files
+
+    for target, get_y in ((RegressionBlock, lambda p: 0.5), (MaskBlock, lambda p: p)):
+        block = DataBlock((ImageBlock, target), get_items=get_image_files, get_y=get_y, item_tfms=Resize(32))
+        assert set(Items.from_dls(block.dataloaders(shop, bs=2)).labels) == {None}
+
+
+def test_several_labels_come_back_as_several(shop):
+    import pandas as pd
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    df = pd.DataFrame({"name": ["cat/a.jpg", "dog/b.jpg", "dog/c.jpg"], "label": ["x;y", "y", "z"]})
+    dls = ImageDataLoaders.from_df(
+        df, shop, valid_pct=0.34, seed=1, label_delim=";", item_tfms=Resize(32), bs=1
+    )
+    again = Items.from_dls(dls).dataloaders()
+    assert list(again.vocab) == ["x", "y", "z"]
+
+
+def test_a_label_func_may_return_numbers(shop):
+    assert set(Items.from_folder(shop, lambda p: len(p.name)).labels) == {"5"}
+
+
+def test_small_datasets_make_a_batch(shop):
+    xb, _ = Items.from_folder(shop).dataloaders().one_batch()
+    assert len(xb) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_listed_not_opened(shop):
+    os.mkfifo(shop / "pipe.jpg")
+    items = Items.from_folder(shop)
+    assert len(items) == 8 and [(u.path.name, u.error) for u in items.unreadable] == [
+        ("pipe.jpg", "not a regular file")
+    ]

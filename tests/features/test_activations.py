@@ -168,3 +168,24 @@ def test_images_of_different_sizes_are_said_with_the_cure(tmp_path):
 def test_nothing_to_look_at(learn, shop):
     with pytest.raises(ValueError, match="no images"):
         embed(learn, Items.from_folder(shop).subset([]))
+
+
+def test_learners_with_one_set_and_exported_ones(learn, shop, tmp_path):
+    from fastai.vision.all import DataBlock, ImageBlock, get_image_files, load_learner
+
+    items = Items.from_folder(shop)
+    here = embed(learn, items).vectors
+    learn.export(tmp_path / "exported.pkl")
+    np.testing.assert_allclose(
+        embed(load_learner(tmp_path / "exported.pkl"), items).vectors, here, rtol=1e-4, atol=1e-5
+    )
+    block = DataBlock(
+        (ImageBlock,),
+        get_items=get_image_files,
+        n_inp=1,
+        item_tfms=Resize(64),
+        splitter=lambda o: [range(len(o))],
+    )
+    learn.dls = block.dataloaders(shop, bs=2)
+    assert len(learn.dls.loaders) == 1
+    np.testing.assert_allclose(embed(learn, items).vectors, here, rtol=1e-4, atol=1e-5)

@@ -54,7 +54,15 @@ def test_default_learner_is_a_fastai_learner_that_can_be_tuned(shop):
 
 def test_default_learner_takes_dataloaders_and_other_architectures(shop):
     dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, item_tfms=Resize(64), bs=2)
-    assert default_learner(dls).dls is dls
+    learn = default_learner(dls)
+    assert learn.dls.train_ds is dls.train_ds and any(
+        isinstance(tfm, Normalize) for tfm in learn.dls.after_batch.fs
+    )
+    assert not any(isinstance(tfm, Normalize) for tfm in dls.after_batch.fs)  # the caller's are as they were
+    theirs = vision_learner(dls, torchvision.models.resnet18, pretrained=False)
+    dls.add_tfms([Normalize.from_stats([0.1] * 3, [0.2] * 3)], "after_batch")
+    (ours,) = [tfm for tfm in default_learner(theirs.dls).dls.after_batch.fs if isinstance(tfm, Normalize)]
+    assert ours.mean.flatten().tolist() == [0.5] * 3
     assert default_learner(shop, "resnet18", pretrained=False).arch is torchvision.models.resnet18
     assert default_learner(shop, "mobilenetv3_small_050", pretrained=False).arch == "mobilenetv3_small_050"
     squeezenet = default_learner(shop, "squeezenet1_1", pretrained=False)  # torchvision has it, timm has not
@@ -79,6 +87,19 @@ def test_weights_that_cannot_be_fetched_are_said_with_the_way_out(shop, monkeypa
     monkeypatch.setattr(backbones, "vision_learner", offline)
     with pytest.raises(ConnectionError, match=r"resnet34.*no route to host.*tf_efficientnet_lite0"):
         default_learner(shop, "resnet34")
+
+
+def test_what_fastai_cannot_build_is_not_blamed_on_the_network(shop):
+    with pytest.raises(ValueError, match="cannot build a learner of 'vit_b_16'"):
+        default_learner(shop, "vit_b_16", pretrained=False)
+
+
+def test_nothing_but_a_test_set_is_looked_at_too(tmp_path):
+    write_pictures(tmp_path, ["test/a/1.png", "test/a/2.png"], [1, 2])
+    dls = default_learner(tmp_path).dls
+    assert len(dls.train_ds) + len(dls.valid_ds) == 2
+    with pytest.raises(ValueError, match="there are no images"):
+        default_learner(Items((), (), (), tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,9 @@ def test_wrong_vectors_are_refused():
         similar_pairs(x, n=1)
     with pytest.raises(ValueError, match="one row an image"):
         similar_pairs(np.zeros(5), n=1)
+
+
+def test_one_finds_copies_in_spite_of_rounding():
+    x = np.repeat(vectors(4, 1280), 3, axis=0)
+    pairs = similar_pairs(x, min_similarity=1)
+    assert len(pairs) == 4 * 3 and (pairs.score == 1).all()

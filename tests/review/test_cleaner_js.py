@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import imgclean.review
+from imgclean.review.cleaner import ImageCleaner
 
 HERE = Path(imgclean.review.__file__).parent
 FAKE = """
@@ -15,11 +16,20 @@ const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason:
   {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: 'cat', split: null, pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
 const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8};
 window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
-const answers = {
-  page: m => emit({type: 'page', page: m.page, last: 1, groups: groups.slice(2 * m.page, 2 * m.page + 2), counts}),
+const answers = window.answers = {
+  page: m => {
+    const focus = 'after' in m ? groups.findIndex((g, k) => k > m.after && !window.decided?.includes(k)) : undefined;
+    const page = focus === undefined ? m.page : Math.max(0, Math.floor(focus / 2));
+    const answer = {type: 'page', page, last: 1, groups: groups.slice(2 * page, 2 * page + 2), counts};
+    emit(focus === undefined ? answer : {...answer, view: m.view, focus: focus < 0 ? null : focus});
+  },
   pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
-  plan: () => emit({type: 'plan', csv: '/x/cleaned.csv', images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
-  do: m => emit(window.refuse ? {type: 'refused', seq: m.seq, text: 'the disk is full', counts} : {type: 'done', seq: m.seq, note: '', counts}),
+  plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
+  do: m => {
+    if (window.refuse) return emit({type: 'refused', seq: m.seq, view: m.view, text: 'the disk is full', counts});
+    if (m.do === 'keep_best') m.groups.forEach(g => emit({type: 'changed', do: m.do, marks: {[2 * g]: 'keep', [2 * g + 1]: 'delete'}, labels: {}, counts}));
+    emit({type: 'done', seq: m.seq, view: m.view, note: '', counts, ...(window.undone && m.do === 'undo' ? {group: window.undone} : {})});
+  },
 };
 const model = {
   get: name => ({single: SINGLE, vocab: ['cat', 'dog']})[name],
@@ -39,7 +49,7 @@ def grid(chrome, request):
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.set_content(f"<style>{(HERE / 'cleaner.css').read_text()}</style>")
     single = "true" if getattr(request, "param", "") == "single" else "false"
-    source = FAKE.replace("SOURCE", json.dumps((HERE / "cleaner.js").read_text())).replace("SINGLE", single)
+    source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm)).replace("SINGLE", single)
     page.evaluate(f"async () => {{ {source} }}")
     page.wait_for_selector(".imgclean-cell")
     yield page
@@ -94,7 +104,8 @@ def test_keys(grid, keys, action, shown):
     start(grid)
     for key in keys.split():
         grid.keyboard.press(key)
-    assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq")} == action
+    assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq", "view")} == action
+    grid.wait_for_timeout(50)
     assert marks(grid) == shown
 
 
@@ -124,6 +135,70 @@ def test_keys_act_on_the_image_that_has_the_focus_however_it_got_there(grid):
     grid.locator(".imgclean-cell").nth(3).evaluate("cell => cell.focus()")
     grid.keyboard.press("d")
     assert marks(grid) == ["", "", "", "delete"]
+
+
+def test_while_a_page_is_on_its_way_keys_and_clicks_decide_nothing(grid):
+    start(grid)
+    grid.wait_for_timeout(100)
+    grid.evaluate("window.mute = true; window.sent.length = 0")
+    grid.keyboard.press("PageDown")  # prefetched: shown at once
+    grid.wait_for_timeout(50)
+    assert focused(grid) == 4
+    grid.evaluate("emit({type: 'reload'})")  # all pages are out of date
+    grid.keyboard.press("PageUp")
+    for key in "dkabnu":
+        grid.keyboard.press(key)
+    grid.locator(".imgclean-cell").first.click()
+    assert did(grid) == []
+    grid.evaluate("window.mute = false; answers.page({type: 'page', page: 0})")
+    start(grid)
+    grid.keyboard.press("d")
+    assert did(grid)[-1]["ids"] == [0]
+
+
+def test_refused_guesses_are_replaced_by_pythons_marks(grid):
+    start(grid)
+    grid.evaluate("window.mute = true")
+    grid.keyboard.press("d")
+    grid.keyboard.press("d")
+    first, second = did(grid)
+    grid.evaluate("window.mute = false")
+    for m in (first, second):
+        grid.evaluate(
+            f"emit({{type: 'refused', seq: {m['seq']}, view: '{m['view']}', text: 'the disk is full'}})"
+        )
+    grid.wait_for_timeout(50)
+    assert marks(grid) == [""] * 4 and "disk is full" in grid.locator(".imgclean-banner").inner_text()
+
+
+def test_answers_to_another_view_are_not_taken(grid):
+    start(grid)
+    grid.evaluate("window.mute = true")
+    grid.keyboard.press("d")
+    seq = did(grid)[-1]["seq"]
+    grid.evaluate(f"emit({{type: 'refused', seq: {seq}, view: 'other', text: 'not yours'}})")
+    grid.evaluate(
+        "emit({type: 'plan', view: 'other', lost: [], csv: '', images: 1, delete: 0, relabel: 0, bytes: ''})"
+    )
+    assert marks(grid)[0] == "delete" and not grid.locator("dialog").is_visible()
+    assert not grid.locator(".imgclean-banner").is_visible()
+
+
+def test_what_was_undone_is_shown(grid):
+    start(grid)
+    grid.evaluate("window.undone = {id: 3, page: 1}")
+    grid.keyboard.press("u")
+    grid.wait_for_timeout(100)
+    assert focused(grid) == 6
+
+
+def test_accept_skips_pages_that_are_decided(grid):
+    start(grid)
+    grid.evaluate("window.decided = [0, 1, 2]")
+    grid.keyboard.press("ArrowDown")
+    grid.keyboard.press("n")
+    grid.wait_for_timeout(100)
+    assert focused(grid) == 6
 
 
 def test_accept_goes_to_the_next_undecided_group_and_page(grid):
@@ -189,8 +264,8 @@ def test_a_silent_kernel_is_said_until_it_answers(grid):
     grid.locator(".imgclean-cell").nth(0).click()
     grid.wait_for_selector(".imgclean-banner:visible", timeout=5000)
     assert "not saved until it answers" in grid.locator(".imgclean-banner").inner_text()
-    seq = did(grid)[-1]["seq"]
-    grid.evaluate(f"emit({{type: 'done', seq: {seq}, note: ''}})")
+    last = did(grid)[-1]
+    grid.evaluate(f"emit({{type: 'done', seq: {last['seq']}, view: '{last['view']}', note: ''}})")
     assert not grid.locator(".imgclean-banner").is_visible() and marks(grid)[0] == "delete"
 
 
@@ -242,6 +317,25 @@ def test_pictures_that_cannot_be_shown_say_why(grid):
         grid.locator(".imgclean-cell").nth(2).locator(".imgclean-missing").inner_text()
         == "the file is <b>empty</b>"
     )
+
+
+def test_missing_pictures_stay_said_after_paging(grid):
+    grid.evaluate("emit({type: 'pictures', full: false, ids: [], missing: {2: 'gone'}})")
+    start(grid)
+    for key in ("PageDown", "PageUp"):
+        grid.keyboard.press(key)
+        grid.wait_for_timeout(50)
+    assert grid.locator(".imgclean-missing").inner_text() == "gone"
+
+
+def test_a_plan_that_comes_while_comparing_ends_the_comparison(grid):
+    grid.evaluate("window.mute = true")
+    grid.get_by_role("button", name="Apply").click()
+    start(grid)
+    grid.keyboard.press(" ")
+    grid.evaluate("window.mute = false; answers.plan(window.sent.find(m => m.type === 'plan'))")
+    grid.keyboard.press("d")
+    assert did(grid) == [] and "Apply the decisions?" in grid.locator("dialog").inner_text()
 
 
 def test_help_lists_the_keys(grid):

@@ -280,3 +280,76 @@ def test_as_groups_takes_what_finders_and_v1_return():
     assert as_groups(np.array([1, 0])) == [(1,), (0,)] == as_groups([1, 0], duplicates=False)
     group = Group((1, 0), 0.9)
     assert as_groups([group])[0] is group and as_groups([]) == []
+
+
+def test_two_reviews_of_one_folder_share_decisions_and_undo(review):
+    """As a notebook with a cleaner for wrong labels and one for duplicates."""
+    other = again(review)
+    review.mark([0, 1], "delete")
+    other.mark(5, "delete")
+    other.apply()
+    assert len(rows(other)) == 5 and other.deleted == [0, 1, 5]
+    review.mark(7, "keep")
+    assert review.deleted == [0, 1, 5]
+    for expected in ([0, 1, 5], [0, 1], []):  # the last action first, whoever took it
+        other.undo()
+        assert other.deleted == expected
+    assert other.undo() is None and again(review).undo() is None
+    review.redo()
+    third = again(review)
+    assert third.deleted == review.deleted == [0, 1] and third.undo() == [0, 1]
+
+
+def test_suggestions_for_pairs_that_share_images_lose_no_picture(items):
+    "fastai v1 shows three copies as three pairs."
+    for pairs in ([2, 0, 4, 2, 7, 5], [4, 2, 2, 0, 4, 0], [2, 0, 4, 0, 4, 2], [0, 2, 4, 5, 2, 5]):
+        review = Review(items, as_groups(pairs, duplicates=True))
+        review.keep_best()
+        assert review.lost() == [] and review.undecided == []
+        review.undo()
+
+
+def test_groups_of_another_dataset_are_refused(items):
+    from imgclean.formatter import groups_of
+
+    groups = groups_of(np.random.default_rng(0).normal(size=(8, 3)), items, n=3, min_similarity=None)
+    Review(items, groups)
+    for other in (items.subset([1, 2, 3, 4, 5, 6, 7, 0]), items.without({0: "broken"})):
+        with pytest.raises(ValueError, match="another dataset"):
+            Review(other, groups[:1])
+
+
+def test_a_label_corrected_elsewhere_is_not_overridden(review, items):
+    from dataclasses import replace
+
+    review.relabel(0, "dog")
+    corrected = replace(items, labels=("cow", *items.labels[1:]))
+    later = Review(corrected, review.groups, review.path)
+    assert later.label_of(0) == "cow" and later.relabeled == {}
+    agreed = Review(replace(items, labels=("dog", *items.labels[1:])), review.groups, review.path)
+    assert agreed.relabeled == {}
+
+
+def test_next_undecided_group(items):
+    review = Review(items, [(0, 2), (4, 5), (6, 7)])
+    assert [review.next_undecided(g) for g in (-1, 0, 1, 2)] == [0, 1, 2, 0]
+    review.keep_best([0, 1])
+    assert [review.next_undecided(g) for g in (-1, 0, 2)] == [2, 2, 2]
+    review.keep_best(2)
+    assert review.next_undecided() is None and Review(items, []).next_undecided() is None
+
+
+def test_arrays_of_pairs_are_groups_and_nonsense_is_refused():
+    torch = pytest.importorskip("torch")
+    pairs = [[0, 2], [5, 7]]
+    for idxs in (
+        np.array(pairs),
+        torch.tensor(pairs),
+        [torch.tensor(p) for p in pairs],
+        [np.array(p) for p in pairs],
+    ):
+        assert as_groups(idxs, duplicates=True) == [(0, 2), (5, 7)]
+    assert as_groups(torch.tensor([1, 0]), duplicates=True) == [(1, 0)]
+    for idxs in ([0.0, 2.0], [(0, 2), 5], ["a.jpg", "b.jpg"], [None]):
+        with pytest.raises(TypeError, match="give groups of item indices"):
+            as_groups(idxs)
