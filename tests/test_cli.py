@@ -53,7 +53,11 @@ def test_two_runs_write_the_same_bytes(shop, tmp_path):
     target, texts = tmp_path / "found.json", []
     for _ in range(2):
         command = [sys.executable, "-c", "from imgclean.cli import main; main()"]
-        subprocess.run([*command, "find", str(shop), "--json", str(target)], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "find", str(shop), "--json", str(target), "--no-cache"],
+            check=True,
+            capture_output=True,
+        )
         texts.append(target.read_bytes())
     assert texts[0] == texts[1]
 

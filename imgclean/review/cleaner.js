@@ -8,6 +8,7 @@ function render({ model, el }) {
   const view = String(Math.random()); // answers go to every view of the widget; each takes its own
   let page = 0, last = 0, cursor = 0, seq = 0, dead = false, wanted = null;
   let drawn = null; // the page on screen; while another one is on its way, keys decide nothing
+  let shared = false; // whether groups share images, as fastai v1's pairs do
   let doubtful = false; // an action was refused, so what the screen guessed may be wrong
   let cells = []; // on screen, in order: {cell, img, image, group, word, label}
   let counts = null;
@@ -65,7 +66,7 @@ function render({ model, el }) {
     setMarks(guess);
     const mine = ++seq;
     const timer = setTimeout(() => warn("No answer from the kernel yet: your last actions are not saved until it answers."), ACK_MS);
-    pending.set(mine, { timer, back: () => setMarks(Object.fromEntries(before)) });
+    pending.set(mine, { timer, page, back: () => setMarks(Object.fromEntries(before)) });
     post({ type: "do", do: what, seq: mine, view, ...details });
   }
 
@@ -97,6 +98,7 @@ function render({ model, el }) {
       if (!pending.size && !doubtful && !banner.classList.contains("imgclean-good")) banner.hidden = true;
       doubtful = doubtful && pending.size > 0;
       last = m.last;
+      shared = m.shared;
       if (m.view) { page = m.page; cursor = 0; drawn = drawn === page ? page : null; }
       const before = shape(pages.get(m.page));
       pages.set(m.page, m.groups);
@@ -129,11 +131,13 @@ function render({ model, el }) {
     reload() { pages.clear(); ask({ type: "page", page }); },
     done(m) {
       count(m.counts);
-      if (m.view !== view || !answered(m.seq)) return;
+      const action = m.view === view && answered(m.seq);
+      if (!action) return;
       if (m.note) say(m.note);
       if (m.note?.startsWith("wrote")) warn(m.note, "good");
-      if (m.group) go(m.group.page); // what was undone is shown
-      if (m.group && drawn === page) toGroup(m.group.id, true);
+      if (!m.group || action.page !== page) return; // who has moved on is not pulled back
+      go(m.group.page); // what was undone is shown
+      if (drawn === page) toGroup(m.group.id, true);
     },
     refused(m) {
       count(m.counts);
@@ -296,8 +300,8 @@ function render({ model, el }) {
   const guess = (group, mark) => Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)]));
   const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id }, guess(group, (other) => (other === image ? "keep" : "delete")));
   const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
-  // Groups may share images, and none may lose its last one: Python decides, the screen waits.
-  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) });
+  // Where groups share images, none may lose its last one: Python decides, the screen waits.
+  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (_, k) => (k ? "delete" : "keep")))));
   function takePage() { if (pages.get(page)?.length) keepBest(pages.get(page)); focus(cursor); }
   function acceptAndGoOn({ group }) {
     if (group.more || group.images.some((image) => !marks.has(image.id))) act("accept", { group: group.id }, guess(group, (image) => marks.get(image.id) ?? "keep"));

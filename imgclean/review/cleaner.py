@@ -56,6 +56,7 @@ class ImageCleaner(anywidget.AnyWidget):
         self.review = Review(items, groups, path, ledger=ledger)
         single = not any(len(g) > 1 for g in groups)
         super().__init__(batch_size=batch_size, single=single, vocab=list(items.vocab))
+        self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
         self.review.on_change(self._show_change)
         self.on_msg(self._receive)
 
@@ -126,6 +127,7 @@ class ImageCleaner(anywidget.AnyWidget):
             rows = range(start, min(start + self.batch_size, len(self.review.groups)))
             groups = [self._row(g) for g in rows]
             answer = {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
+            answer["shared"] = self._shared
             if "after" in message:  # only the view that asked goes there
                 answer |= {"view": message.get("view"), "focus": focus}
             self.send(answer)

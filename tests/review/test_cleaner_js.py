@@ -20,7 +20,7 @@ const answers = window.answers = {
   page: m => {
     const focus = 'after' in m ? groups.findIndex((g, k) => k > m.after && !window.decided?.includes(k)) : undefined;
     const page = focus === undefined ? m.page : Math.max(0, Math.floor(focus / 2));
-    const answer = {type: 'page', page, last: 1, groups: groups.slice(2 * page, 2 * page + 2), counts};
+    const answer = {type: 'page', page, last: 1, groups: groups.slice(2 * page, 2 * page + 2), counts, shared: Boolean(window.shared)};
     emit(focus === undefined ? answer : {...answer, view: m.view, focus: focus < 0 ? null : focus});
   },
   pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
@@ -190,6 +190,28 @@ def test_what_was_undone_is_shown(grid):
     grid.keyboard.press("u")
     grid.wait_for_timeout(100)
     assert focused(grid) == 6
+
+
+def test_who_has_moved_on_is_not_pulled_back_by_an_undo(grid):
+    start(grid)
+    grid.wait_for_timeout(100)
+    grid.evaluate("window.mute = true; window.undone = {id: 0, page: 0}")
+    grid.keyboard.press("u")
+    grid.keyboard.press("PageDown")
+    grid.evaluate("answers.do(window.sent.find(m => m.do === 'undo'))")
+    grid.wait_for_timeout(50)
+    assert focused(grid) == 4
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_suggestions_for_groups_that_share_images_wait_for_python(grid, shared):
+    grid.evaluate(
+        f"answers.page({{type: 'page', page: 0}}); window.mute = true; window.shared = {str(shared).lower()}"
+    )
+    grid.evaluate("answers.page({type: 'page', page: 0})")
+    start(grid)
+    grid.keyboard.press("b")
+    assert marks(grid) == (["", "", "", ""] if shared else ["keep", "delete", "", ""])
 
 
 def test_accept_skips_pages_that_are_decided(grid):
