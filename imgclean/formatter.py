@@ -125,9 +125,9 @@ def groups_of(
         "n": n,
         "pairs_left_out": pairs.left_out,
     }
-    groups = group_pairs(pairs, facts, to_keeper)
+    groups, key = group_pairs(pairs, facts, to_keeper), items.key()  # the key hashes every path: once
     for group in groups:
-        group.dataset = items.key()
+        group.dataset = key
     return Groups(groups, pairs, settings)
 
 
@@ -139,6 +139,8 @@ def arch_name(learn: Learner) -> str:
 
 def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner]:
     "The items to look at and the Learner that looks."
+    if isinstance(look_at, (str, os.PathLike)):
+        look_at = Items.from_folder(look_at)
     if isinstance(learn, Learner):
         if arch:
             raise ValueError(
@@ -155,9 +157,7 @@ def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Item
         raise TypeError(
             f"got a {type(learn).__name__}; give a fastai Learner, DataLoaders, Items or the folder of the images"
         )
-    if isinstance(look_at, (str, os.PathLike)):
-        look_at = Items.from_folder(look_at)
-    items = look_at or items
+    items = items if look_at is None else look_at
     if not isinstance(learn, Learner):
         learn = default_learner(learn, arch or PACKAGED)
     if ds_idx is not None:

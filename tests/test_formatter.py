@@ -93,6 +93,8 @@ def test_a_learner_may_look_at_other_images(shop, tmp_path):
     for look_at in (tmp_path / "new", Items.from_folder(tmp_path / "new")):
         ds, idxs = DatasetFormatter.from_similars(learn, n=1, look_at=look_at)
         assert len(ds) == 3 and idxs == [(0, 2)]
+    with pytest.raises(ValueError, match="no images"):  # not the Learner's own in their place
+        DatasetFormatter.from_similars(learn, look_at=Items.from_folder(shop).subset([]))
 
 
 def test_n_and_min_similarity_bound_the_pairs(found):

@@ -78,7 +78,7 @@ class Review:
             raise ValueError(
                 f"idxs name item {outside[0]}, but there are {len(items)} images; give their own dataset"
             )
-        if any(g.dataset not in (None, items.key()) for g in self.groups):
+        if {g.dataset for g in self.groups} - {None, items.key()}:
             raise ValueError("idxs were found in another dataset; give the `ds` that came with them")
         self.lock = RLock()
         self._marks: dict[int, str] = {}
