@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from imgclean.benchmark import app, score
+from imgclean.benchmark.__main__ import app
+from imgclean.benchmark.copies import score
 
 run = CliRunner()
 
@@ -37,12 +38,6 @@ def test_copies_prints_json(shop, tmp_path):
         found["images"] == 8 and found["rows"][0]["true_pairs"] == 4 and found["rows"][0]["d"] == 2 * 1280 * 4
     )
     assert found["rows"][0]["recall"] == 1 and found["command"].startswith("python -m imgclean.benchmark")
-
-
-def test_features_prints_json(shop):
-    result = run.invoke(app, ["features", str(shop), "--repeats", "1"])
-    found = json.loads(result.stdout)
-    assert found["images"] == 8 and found["images_per_s"] > 0 and 0 < found["warm_to_cold"] < 1
 
 
 @pytest.mark.parametrize("line", ["cat/a.jpg,1"])

@@ -1,0 +1,1 @@
+"Measures the rest of imgclean; `python -m imgclean.benchmark --help` lists what."
