@@ -33,6 +33,7 @@ class Embeddings(NamedTuple):
     vectors: np.ndarray  # (n, d) float32
     items: Items  # the n readable images; the others are in `items.unreadable`
     layer: str  # dotted name of the hooked layer
+    fingerprint: bytes | None = None  # what the vectors depend on but for the images; None: that cannot be told
 
 
 def embed(
@@ -94,7 +95,7 @@ def embed(
             vectors[k] = vectors[first[digest]]
             if first[digest] in errors:
                 errors[k] = errors[first[digest]]
-    return Embeddings(_without_rows(vectors, errors), items.without(errors), eye.layer)
+    return Embeddings(_without_rows(vectors, errors), items.without(errors), eye.layer, eye.fingerprint)
 
 
 def _first_of_each(digests: Sequence[bytes | None]) -> dict[bytes, int]:
