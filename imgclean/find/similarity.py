@@ -2,102 +2,189 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 
+from .best import Best
+from .choose import free_memory
+from .join import Join
+from .nearest import Nearest
 from .pairs import Pairs
+from .tiles import ROUNDING, Rows, same_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "MAX_PAIRS", "ROUNDING", "comb_similarity", "nearest", "normalise", "plot_similarity", "similar_pairs",
+    "similar_pairs_between",
+]  # fmt: skip
 
 MAX_PAIRS = 10  # pairs kept for each image when nothing else is asked for
-ROUNDING = 1e-6  # of a cosine in float32: copies may come out as 0.9999998
 
 
 def normalise(emb: np.ndarray) -> torch.Tensor:  # (n, d) float32
     "`emb` with rows of length 1, as a copy; raises `ValueError` for NaN or infinity, leaves zero rows zero."
-    x = torch.from_numpy(np.array(emb, dtype=np.float32, copy=True))
-    if x.ndim != 2:
-        raise ValueError(f"embeddings have shape {tuple(x.shape)}; give one row an image, (n, d)")
-    if not torch.isfinite(x).all():
-        bad = int((~torch.isfinite(x)).any(1).nonzero()[0])
-        raise ValueError(f"embedding {bad} holds NaN or infinity; check the model that made it")
-    return torch.nn.functional.normalize(x, dim=1, eps=1e-8)
+    rows = Rows(emb)
+    x = torch.zeros(len(rows.emb), rows.d)
+    x[slice(None) if rows.number is None else rows.number] = rows.take(slice(None))
+    return x
 
 
 def similar_pairs(
-    emb: np.ndarray,  # (n, d) float, one row an image
+    emb: np.ndarray,  # (n, d) float16 or float32, one row an image; may be an np.memmap larger than memory
     *,
     min_similarity: float | None = None,  # pairs with at least this cosine
     n: int | None = None,  # only the `n` best pairs
     max_pairs: int | None = None,  # pairs to keep at most, default 10 for each image
-    block: int = 1024,  # rows of a tile; a tile takes 4 * block**2 bytes
+    metric: str = "cosine",  # or "euclidean": the score is minus the distance of the normalised rows
+    max_distance: float | None = None,  # in place of `min_similarity`, for metric="euclidean"
+    prefilter: str = "auto",  # "none", "bf16", "pca" or "pca+bf16" insist on one; the answer is the same
+    block: int | None = None,  # rows of a tile; a tile takes 4 * block**2 bytes
+    device: torch.device | str | None = None,  # default: cuda where there is one
 ) -> Pairs:
     """Pairs of rows by cosine similarity, each pair once, best first, exact up to float32 rounding.
 
     Where more than `max_pairs` reach `min_similarity`, the best are kept together with those that hold
-    the groups together (a maximum spanning forest), and `left_out` counts the rest. Memory is O(n·d).
+    the groups together (a maximum spanning forest), and `left_out` counts the rest. Rows of zeros resemble
+    nothing. Memory beside `emb` is at most 512 bytes a row, a few tiles, and the pairs. Raises `ValueError`
+    for NaN or infinity. Method and measurements: docs/search.md.
     """
-    if min_similarity is not None and not -1 <= min_similarity <= 1:
+    low = _lowest(min_similarity, max_distance, metric)
+    return _join(Rows(emb, _device(device)), None, low, n, max_pairs, metric, prefilter, block)
+
+
+def similar_pairs_between(
+    a: np.ndarray,  # (n, d) float16 or float32
+    b: np.ndarray,  # (m, d), from the same model and layer
+    *,
+    min_similarity: float | None = None,
+    n: int | None = None,
+    max_pairs: int | None = None,  # default 10 for each row of both
+    metric: str = "cosine",
+    max_distance: float | None = None,
+    prefilter: str = "auto",
+    block: int | None = None,
+    device: torch.device | str | None = None,
+) -> Pairs:
+    """Pairs of a row of `b` and a row of `a`: train against valid, or new images against old.
+
+    The rows of `b` count on from those of `a`: `i - len(a)` is the row of `b`, `j` the row of `a`.
+    Otherwise as `similar_pairs`; raises `ValueError` where the rows of the two differ in length.
+    """
+    low, device = _lowest(min_similarity, max_distance, metric), _device(device)
+    return _join(Rows(b, device), Rows(a, device), low, n, max_pairs, metric, prefilter, block)
+
+
+def nearest(
+    emb: np.ndarray,  # (n, d) float16 or float32
+    k: int = 10,  # neighbours of each row
+    *,
+    others: np.ndarray | None = None,  # (m, d) rows among which to look; default: `emb` itself, itself left out
+    prefilter: str = "auto",
+    block: int | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # (n, k) int64 indices, (n, k) float32 cosines, nearest first
+    """The `k` nearest rows of each row by cosine similarity, exact up to float32 rounding.
+
+    Where there are fewer than `k`, and for rows of zeros, the rest is -1 with the score -inf. Of rows that
+    tie for the last place, any may be returned.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}; ask for at least one neighbour")
+    device = _device(device)
+    left, right = Rows(emb, device), None if others is None else Rows(others, device)
+    keep = Nearest(len(left), k, both=others is None)
+    join = Join(left, right, prefilter=prefilter, block=block)
+    join.run(keep)
+    index, score = np.full((left.n, k), -1), np.full((left.n, k), -np.inf, dtype=np.float32)
+    rows = left.numbers(np.arange(len(left)))
+    found = keep.index >= 0
+    keep.index[found] = join.other.numbers(keep.index[found])
+    index[rows], score[rows] = keep.index, keep.score
+    return index, score
+
+
+def comb_similarity(
+    t1: np.ndarray | torch.Tensor,  # (n, d)
+    t2: np.ndarray | torch.Tensor,  # (m, d); the same as `t1` for the similarity of a set with itself
+) -> np.ndarray:  # (n, m) float32
+    """The whole matrix of cosines, with zeros on and above the diagonal where both are the same set.
+
+    For sets small enough to look at; raises `ValueError` where the matrix would not fit into memory, for
+    which `similar_pairs` needs none. Source: "How to build an image duplicate finder", F. Ingham, 2018.
+    """
+    t1, t2 = (np.asarray(t.detach().cpu() if isinstance(t, torch.Tensor) else t) for t in (t1, t2))
+    needed = 4 * len(t1) * len(t2)
+    if needed > free_memory() / 2:
+        raise ValueError(
+            f"a matrix of {len(t1)} by {len(t2)} similarities takes {needed / 1e9:.0f} GB, more than half of the "
+            "free memory; similar_pairs gives the pairs without the matrix"
+        )
+    same_width(Rows(t1), Rows(t2))
+    sims = (normalise(t1) @ normalise(t2).T).clamp_(-1, 1)
+    return (sims.tril_(-1) if np.array_equal(t1, t2) else sims).numpy()
+
+
+def plot_similarity(
+    matrix: np.ndarray,  # (n, m) from `comb_similarity`
+    ax: Axes | None = None,
+) -> Axes:
+    "The matrix as a picture, one square a pair, with a scale; drawn on `ax` or a new figure."
+    import matplotlib.pyplot as plt
+
+    ax = ax or plt.subplots()[1]
+    image = ax.imshow(matrix, cmap="viridis", vmin=min(0.0, float(np.min(matrix, initial=0))), vmax=1)
+    ax.figure.colorbar(image, ax=ax, label="cosine similarity")
+    ax.set(xlabel="image", ylabel="image")
+    return ax
+
+
+def _join(left: Rows, right: Rows | None, low, n, max_pairs, metric, prefilter, block) -> Pairs:
+    for name, value in (("n", n), ("max_pairs", max_pairs)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; ask for at least one pair")
+    shift = 0 if right is None else right.n
+    total = left.n + shift
+    join = Join(left, right, prefilter=prefilter, block=block)
+    limit = n or max_pairs or MAX_PAIRS * max(1, total)
+    keep = Best(max(1, len(left) + len(right or ())), limit, low, forest=n is None, shift=len(right or ()))
+    join.run(keep)
+    found = keep.pairs()
+    return _numbered(found, left, right, metric)
+
+
+def _numbered(found: Pairs, left: Rows, right: Rows | None, metric: str) -> Pairs:
+    "Pairs of the rows that were compared as pairs of the rows that were given."
+    score = found.score
+    if metric == "euclidean":
+        score = -np.sqrt(np.maximum(2 - 2 * score, 0))
+    if right is None:
+        return Pairs.of(left.numbers(found.i), left.numbers(found.j), score, found.left_out)
+    i = left.numbers(found.i - len(right)) + right.n
+    return Pairs.of(i, right.numbers(found.j), score, found.left_out)
+
+
+def _lowest(min_similarity: float | None, max_distance: float | None, metric: str) -> float:
+    "The lowest cosine that is asked for."
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric is {metric!r}; give 'cosine' or 'euclidean', or hashes to hamming_pairs")
+    if max_distance is not None:
+        if metric != "euclidean" or min_similarity is not None:
+            raise ValueError("max_distance goes with metric='euclidean' and without min_similarity")
+        if not 0 <= max_distance <= 2:
+            raise ValueError(
+                f"max_distance is {max_distance}; rows of length 1 are between 0 and 2 from each other"
+            )
+        return 1 - max_distance**2 / 2
+    if min_similarity is None:
+        return -1.0
+    if not -1 <= min_similarity <= 1:
         raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
-    if n is not None and n < 1:
-        raise ValueError(f"n is {n}; ask for at least one pair")
-    x = normalise(emb)
-    limit = n if n is not None else max_pairs or MAX_PAIRS * len(x)
-    keep = _Best(len(x), limit, -1.0 if min_similarity is None else min_similarity, forest=n is None)
-    for a in range(0, len(x), block):
-        for b in range(0, a + 1, block):
-            tile = x[a : a + block] @ x[b : b + block].T
-            rows, cols = torch.nonzero(tile >= keep.threshold - ROUNDING, as_tuple=True)
-            if a == b:
-                below = rows > cols
-                rows, cols = rows[below], cols[below]
-            if len(rows):
-                score = tile[rows, cols].clamp(-1, 1)
-                score = score.clamp_min(min_similarity) if min_similarity is not None else score
-                keep.add((rows + a).numpy(), (cols + b).numpy(), score.numpy())
-    return keep.pairs()
+    return float(min_similarity)
 
 
-class _Best:
-    "The best `limit` pairs of a stream, and a maximum spanning forest of all of it"
-
-    def __init__(self, n: int, limit: int, min_similarity: float, forest: bool):
-        self.n, self.limit, self.forest = n, limit, forest
-        self.threshold = min_similarity
-        self.kept = self.tree = Pairs.of([], [], [])
-        self.seen = 0
-
-    def add(self, i: np.ndarray, j: np.ndarray, score: np.ndarray) -> None:
-        self.seen += len(i)
-        kept = _concat(self.kept, (i, j, score))
-        if self.forest and (len(kept[0]) > self.limit or len(self.tree)):
-            new = (i, j, score) if len(self.tree) else kept
-            self.tree = _spanning_forest(self.n, *_concat(self.tree, new))
-        self.kept = Pairs.of(*_best_of(kept, self.limit))
-        if not self.forest and len(self.kept) == self.limit:
-            self.threshold = max(self.threshold, float(self.kept.score[-1]))  # no worse pair can enter
-
-    def pairs(self) -> Pairs:
-        i, j, score = _concat(self.kept, (self.tree.i, self.tree.j, self.tree.score))
-        _, first = np.unique(i * self.n + j, return_index=True)
-        left_out = self.seen - len(first) if self.forest else 0
-        return Pairs.of(i[first], j[first], score[first], left_out)
-
-
-def _concat(pairs: Pairs, arrays: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(np.concatenate(both) for both in zip((pairs.i, pairs.j, pairs.score), arrays, strict=True))
-
-
-def _best_of(arrays: tuple, limit: int) -> tuple:
-    i, j, score = arrays
-    if len(i) <= limit:
-        return arrays
-    order = np.lexsort((j, i, -score))[:limit]
-    return i[order], j[order], score[order]
-
-
-def _spanning_forest(n: int, i: np.ndarray, j: np.ndarray, score: np.ndarray) -> Pairs:
-    "At most n - 1 of the pairs, which join the same images at every threshold as all of them do."
-    cost = coo_array((3.0 - score.astype(np.float64), (i, j)), shape=(n, n))  # > 0: scipy drops zeros
-    tree = minimum_spanning_tree(cost.tocsr()).tocoo()
-    return Pairs.of(*tree.coords, 3.0 - tree.data)
+def _device(device: torch.device | str | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
