@@ -27,6 +27,7 @@ setup(
         "scipy",
         "anywidget>=0.9",
         "platformdirs",
+        "psutil",
         "jupyterlab>=4.1",  # earlier ones let key presses through to the notebook
         "scikit-learn",  # both for the photographs of the sample dataset
         "scikit-image>=0.22",
@@ -35,7 +36,7 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
-        "dev": ["pytest>=8", "nbclient", "playwright", "ruff"],
+        "dev": ["pytest>=8", "hypothesis", "nbclient", "playwright", "ruff"],
     },
     entry_points={"console_scripts": ["imgclean=imgclean.cli:main"]},
 )

@@ -33,7 +33,9 @@ class Embeddings(NamedTuple):
     vectors: np.ndarray  # (n, d) float32
     items: Items  # the n readable images; the others are in `items.unreadable`
     layer: str  # dotted name of the hooked layer
-    fingerprint: bytes | None = None  # what the vectors depend on but for the images; None: that cannot be told
+    fingerprint: bytes | None = (
+        None  # what the vectors depend on but for the images; None: that cannot be told
+    )
 
 
 def embed(

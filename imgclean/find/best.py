@@ -41,7 +41,9 @@ class Best:
         self.room = max(FLUSH, min(limit, 2**21)) if forest else max(2**12, limit // 4)
         self.waiting: list[Edges] = []  # at most about `room`
         self.n_waiting = self.seen = 0
-        self.worst: tuple[float, int] | None = None  # score and i of the last pair kept, once there are enough
+        self.worst: tuple[float, int] | None = (
+            None  # score and i of the last pair kept, once there are enough
+        )
         self._labels: list[torch.Tensor] | None = None
 
     # What the join asks.
@@ -101,10 +103,14 @@ class Best:
             news = self._joins(tile, rows, scores, hits)
         self._push_hits(tile, rows, scores, (hits & (scores >= self._entry(tile))) | news)
 
-    def _joins(self, tile: Tile, rows: torch.Tensor, scores: torch.Tensor, hits: torch.Tensor) -> torch.Tensor:
+    def _joins(
+        self, tile: Tile, rows: torch.Tensor, scores: torch.Tensor, hits: torch.Tensor
+    ) -> torch.Tensor:
         "Which hits join two items that the forest does not yet join at their own similarity."
-        news = torch.zeros_like(hits)
+        news, top = torch.zeros_like(hits), float(scores.max())
         for level, label in zip(self._levels(), self._labels_on(scores.device), strict=True):
+            if level > top:
+                break
             a = label[tile.a + self.shift : tile.a_end + self.shift][rows]
             b = label[tile.b : tile.b_end]
             if (a == a[0]).all() and (b == a[0]).all():

@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from . import tiles
 from .best import above
 from .tiles import ROUNDING, Recent, Rows
 
@@ -19,6 +20,7 @@ BF16_MARGIN = 2 * 2**-8 + 2**-16 + 2**-9 + 1e-4
 HALF_MARGIN = 2 * 2**-11 + 2**-22 + 32 * 2**-25 + 257 * 2**-24
 WIDTHS = (64, 128, 256)  # columns of a sketch, the residual's included
 SAMPLE = 4096  # rows from which the axes come
+LEAST_SAMPLE = 512  # however long the rows are
 PROBE = 1024  # of these, the rows that are compared with each other to see what a filter lets through
 
 
@@ -48,7 +50,7 @@ class Sketch:
         self.recent = Recent(rows.recent.room // 2)
         if by.axes is not None:
             self.z = torch.empty(len(rows), by.axes.shape[1] + 1, dtype=torch.float16, device=rows.device)
-            step = max(1, 2**20 // rows.d)
+            step = max(1, tiles.READ // rows.d)
             for a in range(0, len(rows), step):
                 stop = min(a + step, len(rows))
                 self.z[a:stop] = project(rows.take(slice(a, stop)), by.axes)
@@ -103,7 +105,7 @@ def _bf16_margin(d: int) -> float:
 
 
 def _sample(left: Rows, right: Rows | None) -> torch.Tensor:
-    n = max(512, min(SAMPLE, 2**24 // left.d))
+    n = max(LEAST_SAMPLE, min(SAMPLE, 2**24 // left.d))
     if right is None:
         return left.sample(n)
     return torch.cat([left.sample(n // 2), right.sample(n // 2, seed=1)])
@@ -142,7 +144,9 @@ def choose(left: Rows, right: Rows | None, limit: float, block: int, costs: Cost
         product = (z @ z.T).float()
         share = len(above(product, limit - ROUNDING - by.margin, True)[0]) / (len(z) * (len(z) - 1) / 2)
         by.seconds = timed(lambda z=z: product_and_scan(z, z), z.device) * (block / len(z)) ** 2
-        prepare = 0 if by.axes is None else 2 * rows * by.axes.numel() * _second_per_product(costs, block, left.d)
+        prepare = (
+            0 if by.axes is None else 2 * rows * by.axes.numel() * _second_per_product(costs, block, left.d)
+        )
         total = n_tiles * (by.seconds + share * block**2 * costs.recheck) + prepare
         if total < least:
             best, least = by, total
@@ -175,7 +179,9 @@ def product_and_scan(a: torch.Tensor, b: torch.Tensor) -> None:
     above(a @ b.T, 2.0)
 
 
-def timed(work: Callable[[], object], device: torch.device) -> float:  # seconds, the better of two after a first
+def timed(
+    work: Callable[[], object], device: torch.device
+) -> float:  # seconds, the better of two after a first
     times = []
     for _ in range(3):
         start = perf_counter()
@@ -188,7 +194,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:  # seconds
 
 def cosines(left: Rows, right: Rows, i: np.ndarray, j: np.ndarray) -> np.ndarray:  # (len(i),) float32
     "Cosine of each row `i` of one side with row `j` of the other, in float32."
-    step = max(64, 2**20 // left.d)
+    step = max(64, tiles.READ // 2 // left.d)
     parts = [
         torch.linalg.vecdot(left.take(i[k : k + step]), right.take(j[k : k + step])).cpu().numpy()
         for k in range(0, len(i), step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from .filters import Filter, Sketch
 from .tiles import Rows, Tile, same_width, tiles
 
 log = logging.getLogger(__name__)
-WORTH = 16_384  # rows below which finding a filter costs more than it saves
+PAYS = 20  # times what choosing a filter takes, the search without one must take
+CHOOSING = 0.1  # seconds that choosing a filter takes, before it was measured
 TRIES = 3  # tiles in a row that a filter may fail before it is set aside for a while
 
 
@@ -34,7 +36,7 @@ class Join:
         self.block = block or default_block(left)
         self.other = left if right is None else right
         self.filter: Filter | None = None
-        self.next_choice, self.last_limit = 0, -np.inf
+        self.choosing, self.last_limit = CHOOSING, -np.inf
         self.costs: filters.Costs | None = None
         self.buffers: dict[torch.dtype, torch.Tensor] = {}
         self.failed = self.rest = 0  # tiles that the filter failed in a row; tiles for which it rests
@@ -66,16 +68,20 @@ class Join:
 
     def _choose(self, keep, tile: Tile) -> None:
         "Looks for a filter as soon as there is a limit to filter by, and again where the limit has risen since."
-        n_tiles = self.stats["tiles"]
-        if self.filter or self.prefilter != "auto" or n_tiles < self.next_choice:
+        if self.filter or self.prefilter != "auto" or self.seconds_left() < PAYS * self.choosing:
             return
-        m = len(self.left) / 2 if self.right is None else len(self.right)
-        if len(self.left) * m < WORTH**2 / 2:
-            self.next_choice = np.inf
-        elif (limit := float(np.median(keep.limit_of(tile)))) > max(-1, self.last_limit + 0.01):
-            self.next_choice, self.last_limit = 4 * n_tiles, limit
-            self.costs = filters.Costs.measure(self.left, self.block)
+        limit = float(np.median(keep.limit_of(tile)))
+        if limit > max(-1, self.last_limit + 0.01):
+            start, self.last_limit = perf_counter(), limit
             self._use(filters.choose(self.left, self.right, limit, self.block, self.costs))
+            self.choosing = perf_counter() - start
+
+    def seconds_left(self) -> float:
+        "How long the tiles to come would take without a filter."
+        if not self.costs:
+            self.costs = filters.Costs.measure(self.left, self.block)
+        m = len(self.left) / 2 if self.right is None else len(self.right)
+        return self.costs.plain * (len(self.left) * m / self.block**2 - self.stats["tiles"])
 
     def _use(self, by: Filter | None) -> None:
         self.filter = by
@@ -93,7 +99,7 @@ class Join:
             self.rest -= 1
             return False
         budget = np.inf
-        if self.costs:  # what passes may cost half of what the full tile would
+        if self.prefilter == "auto":  # what passes may cost half of what the full tile would
             size = (tile.a_end - tile.a) * (tile.b_end - tile.b) / self.block**2
             budget = size * self.costs.plain / 2 / self.costs.recheck
         found = keep.wants(tile, self._product(*self.sketches, tile), self.filter.margin, budget)

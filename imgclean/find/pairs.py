@@ -59,7 +59,9 @@ class Pairs:
 
     def merge(self, other: Pairs) -> Pairs:
         "The pairs of both, each once with the better of its scores; `left_out` is the sum. Associative."
-        both = [np.concatenate(ab) for ab in ((self.i, other.i), (self.j, other.j), (self.score, other.score))]
+        both = [
+            np.concatenate(ab) for ab in ((self.i, other.i), (self.j, other.j), (self.score, other.score))
+        ]
         merged = Pairs.of(*both)
         order = np.lexsort((np.arange(len(merged)), merged.j, merged.i))  # best first within each pair
         i, j = merged.i[order], merged.j[order]

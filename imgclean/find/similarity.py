@@ -82,7 +82,8 @@ def nearest(
     emb: np.ndarray,  # (n, d) float16 or float32
     k: int = 10,  # neighbours of each row
     *,
-    others: np.ndarray | None = None,  # (m, d) rows among which to look; default: `emb` itself, itself left out
+    others: np.ndarray
+    | None = None,  # (m, d) rows among which to look; default: `emb` itself, itself left out
     prefilter: str = "auto",
     block: int | None = None,
     device: torch.device | str | None = None,

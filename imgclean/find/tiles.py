@@ -11,6 +11,7 @@ import torch
 
 ROUNDING = 1e-6  # of a cosine in float32: copies may come out as 0.9999998
 SHORTEST = 1e-30  # a row shorter than this has no direction, as a row of zeros has none
+READ = 2**21  # numbers that are read at once where the order does not matter
 BAND = 4  # row blocks that are compared with a column block while it is in memory
 
 
@@ -81,7 +82,7 @@ class Rows:
         return len(self.scale)
 
     def _norms(self) -> np.ndarray:  # (n,) float64
-        step = max(1, 2**21 // max(1, self.d))
+        step = max(1, READ // max(1, self.d))
         norm = np.empty(len(self.emb))
         for a in range(0, len(norm), step):
             with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below

@@ -1,0 +1,66 @@
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from brute import check_pairs, cosines, lower
+
+from imgclean.find import filters, join
+from imgclean.find.best import Best
+from imgclean.find.join import Join
+from imgclean.find.tiles import Rows
+
+
+def vectors(n, d, seed=0):
+    "Rows that lie near a plane of 6 dimensions, so that 7 axes catch nearly all of them."
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 6)) @ np.random.default_rng(9).normal(size=(6, d)) + 0.05 * rng.normal(
+        size=(n, d)
+    )
+    return x.astype(np.float32)
+
+
+def joined(x, least, costs, block=32):
+    "A join with an automatic filter that is chosen at once and believes the given costs."
+    by = filters.make("pca", Rows(x), width=8)
+    with (
+        patch.object(join, "PAYS", 0),
+        patch.object(filters, "choose", lambda *args: by),
+        patch.object(filters.Costs, "measure", lambda *args: costs),
+    ):
+        made, keep = Join(Rows(x), block=block), Best(len(x), 10**6, least, forest=True)
+        made.run(keep)
+    check_pairs(keep.pairs(), lower(cosines(x)), least)
+    return made.stats
+
+
+def test_a_filter_that_lets_much_through_is_set_aside():
+    "At .3 nearly all pass; the few tries cost less than a fifth of the tiles."
+    stats = joined(vectors(600, 40), 0.3, filters.Costs(plain=1.0, recheck=0.05))
+    assert stats["full"] == stats["tiles"] and 3 <= stats["failed"] < stats["tiles"] / 5
+
+
+def test_a_filter_that_lets_little_through_is_kept():
+    stats = joined(vectors(600, 40), 0.95, filters.Costs(plain=1.0, recheck=0.01))
+    assert stats["full"] == stats["failed"] == 0 and stats["tiles"] > 100
+
+
+def test_a_crowd_of_copies_does_not_end_the_filter_for_the_others():
+    x = vectors(640, 40)
+    x[:160] = x[0]
+    stats = joined(x, 0.95, filters.Costs(plain=1.0, recheck=0.01))
+    assert stats["failed"] >= 3 and stats["full"] < stats["tiles"] / 2
+
+
+def test_the_users_precision_is_left_as_it_was():
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with join.full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_one_tile_is_a_pure_function():
+    a, b = torch.from_numpy(vectors(5, 8)), torch.from_numpy(vectors(3, 8, 1))
+    np.testing.assert_allclose(join.product(a, b), a.numpy() @ b.numpy().T, atol=1e-4)
