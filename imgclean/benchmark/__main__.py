@@ -1,10 +1,10 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`, `… search`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import copies, features
+from . import copies, features, search
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -16,6 +16,7 @@ def _root() -> None:
 
 app.command()(copies.copies)
 app.command()(features.features)
+app.command()(search.search)
 
 if __name__ == "__main__":
     app()

@@ -125,7 +125,7 @@ class Costs:
         whole = (block / len(part)) * (block / len(x))
         k = np.random.default_rng(0).integers(0, len(rows), (2, 256))
         return cls(
-            whole * timed(lambda: product_and_scan(part, x), x.device),
+            whole * timed(product_and_scan(part, x), x.device),
             timed(lambda: cosines(rows, rows, *k), x.device) / 256,
         )
 
@@ -143,7 +143,7 @@ def choose(left: Rows, right: Rows | None, limit: float, block: int, costs: Cost
         z = (probe if by.axes is None else project(probe, by.axes)).to(by.dtype)
         product = (z @ z.T).float()
         share = len(above(product, limit - ROUNDING - by.margin, True)[0]) / (len(z) * (len(z) - 1) / 2)
-        by.seconds = timed(lambda z=z: product_and_scan(z, z), z.device) * (block / len(z)) ** 2
+        by.seconds = timed(product_and_scan(z, z), z.device) * (block / len(z)) ** 2
         prepare = (
             0 if by.axes is None else 2 * rows * by.axes.numel() * _second_per_product(costs, block, left.d)
         )
@@ -175,8 +175,10 @@ def _bf16_is_fast(device: torch.device) -> bool:
     return timed(lambda: y @ y.T, device) < timed(lambda: x @ x.T, device)
 
 
-def product_and_scan(a: torch.Tensor, b: torch.Tensor) -> None:
-    above(a @ b.T, 2.0)
+def product_and_scan(a: torch.Tensor, b: torch.Tensor) -> Callable[[], object]:
+    "What is done for a tile in which nothing is found, to be timed; memory is taken before."
+    out = torch.empty(len(a), len(b), dtype=a.dtype, device=a.device)
+    return lambda: above(torch.mm(a, b.T, out=out), 2.0)
 
 
 def timed(

@@ -62,7 +62,9 @@ def test_the_filter_that_is_cheapest_here_is_chosen():
     times = {torch.float32: 0.2, torch.bfloat16: 0.9}
     with (
         patch.object(filters, "_bf16_is_fast", lambda device: True),
-        patch.object(filters, "product_and_scan", lambda a, b: times[a.dtype] * (0.1 + a.shape[1] / 300)),
+        patch.object(
+            filters, "product_and_scan", lambda a, b: lambda: times[a.dtype] * (0.1 + a.shape[1] / 300)
+        ),
         patch.object(filters, "timed", lambda work, device: work()),
     ):
         by = filters.choose(rows, None, 0.95, 1024, costs)
