@@ -1,10 +1,10 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`, `… search`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`, `… search`, `… indexes`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import copies, features, search
+from . import copies, features, indexes, search
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -17,6 +17,7 @@ def _root() -> None:
 app.command()(copies.copies)
 app.command()(features.features)
 app.command()(search.search)
+app.command()(indexes.indexes)
 
 if __name__ == "__main__":
     app()

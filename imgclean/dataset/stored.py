@@ -7,7 +7,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
@@ -74,6 +74,20 @@ def load_arrays(
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError, RuntimeError,
             zipfile.BadZipFile, zlib.error, MemoryError) as err:  # fmt: skip
         raise ValueError(wrong) from err
+
+
+def refuse_mismatch(
+    path: str | os.PathLike,
+    was: Mapping[str, object],  # settings with which the file was made
+    now: Mapping[str, object],  # settings of what is to be compared with it
+) -> None:
+    "Raises `ValueError` for the first of the settings in both that differs; None is not known, and fits all."
+    for name in now:
+        if None not in (was.get(name), now[name]) and was[name] != now[name]:
+            raise ValueError(
+                f"{os.fspath(path)!r} was made with {name} {was[name]!r}, now it is {now[name]!r}; "
+                "use the model, layer and pooling it was made with, or build it anew"
+            )
 
 
 class _Newer(Exception):

@@ -91,7 +91,7 @@ class LSHIndex:
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least one row")
         query = self._query(vec)
-        near = self._candidates(query, k, radius)
+        near = self.candidates(query, k, radius)
         score = np.clip(self.vectors[near] @ query, -1, 1)
         best = np.lexsort((near, -score))[:k]
         return near[best], score[best]
@@ -117,7 +117,7 @@ class LSHIndex:
         )
         more = 0
         for t, table in enumerate(self._built()):
-            for i, j, score, left_out in self._pairs_of(table, min_similarity):
+            for i, j, score, left_out in self._pairs_of(table, min_similarity, max_pairs or 0):
                 new = ~(self.codes[:t, i] == self.codes[:t, j]).any(0)  # else an earlier table had the pair
                 keep.add(i[new], j[new], score[new])
                 more += left_out
@@ -179,7 +179,8 @@ class LSHIndex:
             raise ValueError("the query is all zeros, which resembles nothing; check the model that made it")
         return rows.take(slice(None)).numpy()[0]
 
-    def _candidates(self, query: np.ndarray, k: int, radius: int) -> np.ndarray:  # sorted indices
+    def candidates(self, query: np.ndarray, k: int, radius: int = 0) -> np.ndarray:  # sorted indices
+        "The rows that `search` compares with `query`, a vector of length 1."
         tables, codes = self._built(), self._hash(query[None])[:, 0]
         differ = [
             count_bits((t.codes ^ code).astype(np.uint64)) for t, code in zip(tables, codes, strict=True)
@@ -202,7 +203,9 @@ class LSHIndex:
             self._tables = [_Table(codes[rows], rows) for codes in self.codes]
         return self._tables
 
-    def _pairs_of(self, table: _Table, least: float) -> Iterator[tuple]:  # i, j, score, left out
+    def _pairs_of(
+        self, table: _Table, least: float, max_pairs: int
+    ) -> Iterator[tuple]:  # i, j, score, left out
         "Pairs within each bucket; those of as many rows are compared in one batch."
         d = self.vectors.shape[1]
         for size in np.unique(table.sizes[table.sizes > 1]).tolist():
@@ -210,7 +213,9 @@ class LSHIndex:
             if size > SMALL:
                 for bucket in buckets:
                     rows = table.bucket(bucket)
-                    found = similar_pairs(self.vectors[rows], min_similarity=least)
+                    found = similar_pairs(
+                        self.vectors[rows], min_similarity=least, max_pairs=max(max_pairs, MAX_PAIRS * size)
+                    )
                     yield rows[found.i], rows[found.j], found.score, found.left_out
                 continue
             step = max(1, AT_ONCE // (size * max(size, d)))
