@@ -111,22 +111,22 @@ def test_what_is_unlike_all_is_far_and_what_is_alike_is_not():
 
 def test_extend_makes_clusters_of_far_rows_and_leaves_the_lone_ones_out():
     x = blobs(spread=0.03)
-    model = KMeans(5, settings=SETTINGS).fit(x)
+    model = KMeans(20, settings=SETTINGS).fit(x)
     rng = np.random.default_rng(9)
     other, third, lone = rng.normal(size=(3, 16))
     new = np.stack([x[0], other, lone, third, other * 2, third + 0.01, x[1] * 5, np.zeros(16)])
     more, label = model.extend(new, 0.3)
     assert (
-        label[[1, 4]].tolist() == [5, 5]
-        and label[[3, 5]].tolist() == [6, 6]
+        label[[1, 4]].tolist() == [20, 20]
+        and label[[3, 5]].tolist() == [21, 21]
         and label[[2, 7]].tolist() == [-1, -1]
     )
     assert label[0] == model.predict(x[:1])[0] and label[6] == model.predict(x[1:2])[0]
-    np.testing.assert_array_equal(more.centroids[:5], model.centroids)
-    np.testing.assert_allclose(more.centroids[5], unit(other[None])[0], atol=1e-6)
-    assert more.predict(new)[[1, 3, 4, 5]].tolist() == [5, 6, 5, 6] and more.settings == SETTINGS
+    np.testing.assert_array_equal(more.centroids[:20], model.centroids)
+    np.testing.assert_allclose(more.centroids[20], unit(other[None])[0], atol=1e-6)
+    assert more.predict(new)[[1, 3, 4, 5]].tolist() == [20, 21, 20, 21] and more.settings == SETTINGS
     same, label = model.extend(x[:10], 2)
-    assert len(same.centroids) == 5 and (label >= 0).all()
+    assert len(same.centroids) == 20 and (label >= 0).all()
 
 
 def test_saved_centroids_come_back_bit_by_bit(tmp_path):
