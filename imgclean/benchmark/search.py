@@ -23,17 +23,15 @@ from .common import print_json
 CLUSTERS, RANK, DECAY, SHARED, NOISE, MIX = 500, 256, 0.5, 0.3, 0.25, 0.4  # of the vectors, see `synthetic`
 PLANTED = 0.02  # share of the rows that are near duplicates of another
 BLOCK = 1024
+SIZES = [20_000]
+PREFILTERS = ["none", "pca", "auto"]
 
 
 def search(
-    n: Annotated[list[int], typer.Option(help="Rows; repeat it for a cost curve.")] = [20_000],  # noqa: B006
+    n: Annotated[list[int], typer.Option(help="Rows; repeat it for a cost curve.")] = SIZES,
     d: Annotated[int, typer.Option(help="Numbers a row.")] = 1280,
     min_similarity: Annotated[float, typer.Option(help="Pairs with at least this cosine.")] = 0.9,
-    prefilter: Annotated[list[str], typer.Option(help="Filters to measure; repeat it.")] = [
-        "none",
-        "pca",
-        "auto",
-    ],  # noqa: B006
+    prefilter: Annotated[list[str], typer.Option(help="Filters to measure; repeat it.")] = PREFILTERS,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     folder: Annotated[Path | None, typer.Option(help="Keep the vectors in a file there, mapped.")] = None,
     reference: Annotated[

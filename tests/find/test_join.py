@@ -23,7 +23,7 @@ def joined(x, least, costs, block=32):
     "A join with an automatic filter that is chosen at once and believes the given costs."
     by = filters.make("pca", Rows(x), width=8)
     with (
-        patch.object(join, "PAYS", 0),
+        patch.multiple(join, PAYS=0, SMALL=0),
         patch.object(filters, "choose", lambda *args: by),
         patch.object(filters.Costs, "measure", lambda *args: costs),
     ):
