@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from . import filters
+from .best import above
 from .filters import Filter, Sketch
-from .tiles import Rows, Tile, same_width, tiles
+from .pairs import Pairs
+from .tiles import ROUNDING, Rows, Tile, same_width, tiles
 
 log = logging.getLogger(__name__)
 SMALL = 10**11  # products of two numbers, which take about a second: fewer are not worth a look at filters
@@ -136,8 +138,25 @@ class Join:
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    "Dot products of the rows of two blocks: what is computed for each tile, on one machine or on many."
+    "Dot products of the rows of two blocks: what is computed for each tile."
     return torch.mm(a, b.T, out=out)
+
+
+def tile_pairs(
+    a: torch.Tensor,  # (tile.a_end - tile.a, d) float32, rows of length 1
+    b: torch.Tensor,  # (tile.b_end - tile.b, d)
+    tile: Tile,  # where they stand in a symmetric matrix
+    min_similarity: float,
+) -> Pairs:
+    """The pairs of one tile that reach `min_similarity`, a pure function: what a cluster maps over `tiles`.
+
+    `Pairs.merge` of all tiles is what `similar_pairs` finds.
+    """
+    with full_precision():
+        scores = product(a, b)
+    rows, cols = above(scores, min_similarity - ROUNDING, tile.diagonal)
+    found = scores[rows, cols].clamp(min_similarity, 1)
+    return Pairs.of((rows + tile.a).cpu(), (cols + tile.b).cpu(), found.cpu())
 
 
 def default_block(rows: Rows) -> int:
