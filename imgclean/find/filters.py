@@ -135,9 +135,8 @@ def choose(left: Rows, right: Rows | None, limit: float, block: int, costs: Cost
     sample = _sample(left, right)
     probe = sample[torch.randperm(len(sample), generator=torch.Generator().manual_seed(0))[:PROBE]]
     axes = principal_axes(sample, min(WIDTHS[-1], left.d // 2) - 1)
-    n, m = len(left), len(left) / 2 if right is None else len(right)
-    n_tiles = n * m / block**2
-    rows = n if right is None else n + m
+    n_tiles = len(left) * (len(left) / 2 if right is None else len(right)) / block**2
+    rows = len(left) + len(right or ())
     best, least = None, 0.9 * costs.plain * n_tiles  # what gains less is not worth its preparation
     for by in _candidates(axes, left.d):
         z = (probe if by.axes is None else project(probe, by.axes)).to(by.dtype)

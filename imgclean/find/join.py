@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from . import filters
+from .best import above
 from .filters import Filter, Sketch
-from .tiles import Rows, Tile, same_width, tiles
+from .pairs import Pairs
+from .tiles import ROUNDING, Rows, Tile, same_width, tiles
 
 log = logging.getLogger(__name__)
+SMALL = 10**11  # products of two numbers, which take about a second: fewer are not worth a look at filters
 PAYS = 20  # times what choosing a filter takes, the search without one must take
 CHOOSING = 0.1  # seconds that choosing a filter takes, before it was measured
 TRIES = 3  # tiles in a row that a filter may fail before it is set aside for a while
@@ -35,6 +38,7 @@ class Join:
         self.left, self.right, self.prefilter = left, right, prefilter
         self.block = block or default_block(left)
         self.other = left if right is None else right
+        self.n_pairs = len(left) * (len(left) / 2 if right is None else len(right))
         self.filter: Filter | None = None
         self.choosing, self.last_limit = CHOOSING, -np.inf
         self.costs: filters.Costs | None = None
@@ -68,7 +72,9 @@ class Join:
 
     def _choose(self, keep, tile: Tile) -> None:
         "Looks for a filter as soon as there is a limit to filter by, and again where the limit has risen since."
-        if self.filter or self.prefilter != "auto" or self.seconds_left() < PAYS * self.choosing:
+        if self.filter or self.prefilter != "auto" or self.n_pairs * self.left.d < SMALL:
+            return
+        if self.seconds_left() < PAYS * self.choosing:
             return
         limit = float(np.median(keep.limit_of(tile)))
         if limit > max(-1, self.last_limit + 0.01):
@@ -80,8 +86,7 @@ class Join:
         "How long the tiles to come would take without a filter."
         if not self.costs:
             self.costs = filters.Costs.measure(self.left, self.block)
-        m = len(self.left) / 2 if self.right is None else len(self.right)
-        return self.costs.plain * (len(self.left) * m / self.block**2 - self.stats["tiles"])
+        return self.costs.plain * (self.n_pairs / self.block**2 - self.stats["tiles"])
 
     def _use(self, by: Filter | None) -> None:
         self.filter = by
@@ -133,8 +138,25 @@ class Join:
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    "Dot products of the rows of two blocks: what is computed for each tile, on one machine or on many."
+    "Dot products of the rows of two blocks: what is computed for each tile."
     return torch.mm(a, b.T, out=out)
+
+
+def tile_pairs(
+    a: torch.Tensor,  # (tile.a_end - tile.a, d) float32, rows of length 1
+    b: torch.Tensor,  # (tile.b_end - tile.b, d)
+    tile: Tile,  # where they stand in a symmetric matrix
+    min_similarity: float,
+) -> Pairs:
+    """The pairs of one tile that reach `min_similarity`, a pure function: what a cluster maps over `tiles`.
+
+    `Pairs.merge` of all tiles is what `similar_pairs` finds.
+    """
+    with full_precision():
+        scores = product(a, b)
+    rows, cols = above(scores, min_similarity - ROUNDING, tile.diagonal)
+    found = scores[rows, cols].clamp(min_similarity, 1)
+    return Pairs.of((rows + tile.a).cpu(), (cols + tile.b).cpu(), found.cpu())
 
 
 def default_block(rows: Rows) -> int:

@@ -1,3 +1,4 @@
+from functools import reduce
 from unittest.mock import patch
 
 import numpy as np
@@ -7,7 +8,9 @@ from brute import check_pairs, cosines, lower
 from imgclean.find import filters, join
 from imgclean.find.best import Best
 from imgclean.find.join import Join
-from imgclean.find.tiles import Rows
+from imgclean.find.pairs import Pairs
+from imgclean.find.similarity import similar_pairs
+from imgclean.find.tiles import Rows, tiles
 
 
 def vectors(n, d, seed=0):
@@ -23,7 +26,7 @@ def joined(x, least, costs, block=32):
     "A join with an automatic filter that is chosen at once and believes the given costs."
     by = filters.make("pca", Rows(x), width=8)
     with (
-        patch.object(join, "PAYS", 0),
+        patch.multiple(join, PAYS=0, SMALL=0),
         patch.object(filters, "choose", lambda *args: by),
         patch.object(filters.Costs, "measure", lambda *args: costs),
     ):
@@ -61,6 +64,13 @@ def test_the_users_precision_is_left_as_it_was():
         torch.set_float32_matmul_precision("highest")
 
 
-def test_one_tile_is_a_pure_function():
-    a, b = torch.from_numpy(vectors(5, 8)), torch.from_numpy(vectors(3, 8, 1))
-    np.testing.assert_allclose(join.product(a, b), a.numpy() @ b.numpy().T, atol=1e-4)
+def test_tiles_mapped_one_by_one_and_merged_are_the_whole():
+    x = vectors(100, 12)
+    rows = Rows(x)
+    parts = [
+        join.tile_pairs(rows.block(t.a, t.a_end), rows.block(t.b, t.b_end), t, 0.8) for t in tiles(len(x), 16)
+    ]
+    merged = reduce(Pairs.merge, parts)
+    check_pairs(merged, lower(cosines(x)), 0.8)
+    whole = similar_pairs(x, min_similarity=0.8, max_pairs=10**6)
+    assert {p[:2] for p in merged} == {p[:2] for p in whole} and len(merged) > 100
