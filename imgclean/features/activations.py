@@ -104,7 +104,7 @@ class Eye:
         ends = np.cumsum(widths).tolist()
         self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         self.d = ends[-1]
-        # Small chunks stay in a CPU's caches; a GPU is filled by large ones.
+        # A CPU gains nothing by large chunks, a GPU is filled by them.
         self.chunk = min(bs, CHUNK) if device.type == "cpu" else bs
         self.about = self._about(model, pooling)
 
