@@ -18,7 +18,7 @@ _HOMES = {
     "DatasetFormatter": "formatter",
     "ImageCleaner": "review.cleaner",
     "Items": "dataset.items",
-    "GeM": "features.activations",
+    "GeM": "features.pooling",
     "Pairs": "find.pairs",
     "Group": "find.groups",
     "Review": "review.session",

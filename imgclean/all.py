@@ -2,8 +2,9 @@
 
 from .dataset.items import Items
 from .dataset.samples import sample_dataset
-from .features.activations import GeM, embed
+from .features.activations import embed
 from .features.backbones import default_learner
+from .features.pooling import GeM
 from .find.groups import Group
 from .find.pairs import Pairs
 from .find.similarity import similar_pairs

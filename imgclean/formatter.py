@@ -29,14 +29,15 @@ class DatasetFormatter:
     def from_similars(
         cls,
         learn: Learner
+        | nn.Module  # with `tfm` and `look_at`
         | DataLoaders
         | Items
         | str
         | os.PathLike,  # not a Learner: `default_learner` looks at it
         layer: nn.Module
         | str
-        | Sequence[int]
-        | None = None,  # module, dotted name, v1's index list; None finds it
+        | Sequence
+        | None = None,  # module, dotted name, v1's index list, a list of these; None finds it
         pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # None: no pooling
         pool_dim: int = 1,  # 4 with the last convolutional block is the article's pipeline
         n: int | None = None,  # the `n` most similar pairs
@@ -48,6 +49,11 @@ class DatasetFormatter:
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
         look_at: Items | str | os.PathLike | None = None,  # images or folder, in place of the Learner's own
         ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
+        tfm: Callable | None = None,  # from a PIL image to a tensor (c, h, w), where `learn` is an nn.Module
+        precision: str
+        | None = None,  # "fp32", "bf16", "fp32-compile", …; None: the fastest that agrees with fp32
+        dtype: str = "float32",  # of the embeddings; "float16" halves them
+        max_pixels: int | None = None,  # larger images are unreadable; None: Pillow's limit
         bs: int = 64,  # images in a batch
         num_workers: int | None = None,  # processes that decode images
         progress: bool = True,
@@ -73,7 +79,8 @@ class DatasetFormatter:
         start = perf_counter()
         seen = embed(
             learn, items, layer if layer_ls is None else layer_ls, pool, pool_dim,
-            bs=bs, num_workers=num_workers, progress=progress, cache=cache,
+            tfm=tfm, precision=precision, dtype=dtype, bs=bs, num_workers=num_workers, max_pixels=max_pixels,
+            progress=progress, cache=cache,
         )  # fmt: skip
         looked = perf_counter()
         if not len(seen.items):
@@ -87,7 +94,7 @@ class DatasetFormatter:
         groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity)
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
         groups.settings |= {
-            "arch": arch_name(learn), "layer": seen.layer, "pool_dim": pool_dim if pool else None,
+            "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
         }  # fmt: skip
         return seen.items, groups
@@ -131,22 +138,29 @@ def groups_of(
     return Groups(groups, pairs, settings)
 
 
-def arch_name(learn: Learner) -> str:
-    "What the Learner calls its architecture, else the class of its model."
+def arch_name(learn: Learner | nn.Module) -> str:
+    "What a Learner calls its architecture, else the class of its model."
     arch = getattr(learn, "arch", None)
-    return arch if isinstance(arch, str) else getattr(arch, "__name__", type(learn.model).__name__)
+    model = getattr(learn, "model", learn)
+    return arch if isinstance(arch, str) else getattr(arch, "__name__", type(model).__name__)
 
 
-def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner]:
-    "The items to look at and the Learner that looks."
+def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner | nn.Module]:
+    "The items to look at and what looks at them."
     if isinstance(look_at, (str, os.PathLike)):
         look_at = Items.from_folder(look_at)
+    if isinstance(learn, (Learner, nn.Module)) and arch:
+        raise ValueError(
+            f"arch is {arch!r}, but a {type(learn).__name__} is given, which brings its own model; give one of them"
+        )
     if isinstance(learn, Learner):
-        if arch:
-            raise ValueError(
-                f"arch is {arch!r}, but a Learner is given, which brings its own model; give one of them"
-            )
         items = Items.from_dls(learn.dls) if look_at is None else look_at
+    elif isinstance(learn, nn.Module):
+        if look_at is None:
+            raise ValueError(
+                f"a {type(learn).__name__} holds no images; give look_at=, the folder or the Items to look at"
+            )
+        items = look_at
     elif isinstance(learn, (str, os.PathLike)):
         learn = items = Items.from_folder(learn)
     elif isinstance(learn, DataLoaders):
@@ -155,10 +169,10 @@ def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Item
         items = learn
     else:
         raise TypeError(
-            f"got a {type(learn).__name__}; give a fastai Learner, DataLoaders, Items or the folder of the images"
+            f"got a {type(learn).__name__}; give a fastai Learner, an nn.Module, DataLoaders, Items or the folder of the images"
         )
     items = items if look_at is None else look_at
-    if not isinstance(learn, Learner):
+    if not isinstance(learn, (Learner, nn.Module)):
         learn = default_learner(learn, arch or PACKAGED)
     if ds_idx is not None:
         split = {0: "train", 1: "valid"}.get(ds_idx)

@@ -1,64 +1,137 @@
-"""How fast images become vectors, against what forward pass and decoding allow."""
+"""How fast images become vectors: against what forward pass and decoding allow, a second time, and against a peer."""
 
 from __future__ import annotations
 
 import os
 import resource
 import tempfile
-from copy import deepcopy
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
+from unittest import mock
 
 import torch
 import typer
+from fastai.layers import AdaptiveConcatPool2d
+from fastai.vision.all import Learner
+from torch import nn
 
 from ..dataset.items import Items
-from ..features.activations import _Looked, embed
+from ..features.activations import embed
 from ..features.backbones import default_learner, evaluating
+from ..features.inputs import LearnerInputs, Looked
+from ..features.precision import CHUNK, Plans, memory_kept
 from .common import median_of, print_json
 
 
 def features(
     folder: Annotated[Path, typer.Argument(help="Images.")],
     arch: Annotated[str, typer.Option(help="Model that looks.")] = "tf_efficientnet_lite0",
+    pool_dim: Annotated[int, typer.Option(help="Side of the pooled map.")] = 1,
+    size: Annotated[int, typer.Option(help="Pixels a side that the model sees.")] = 224,
+    precision: Annotated[str | None, typer.Option(help="As embed's; default: the fastest here.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     repeats: Annotated[int, typer.Option(help="Runs of each kind; medians are printed.")] = 3,
+    peer: Annotated[
+        bool, typer.Option(help="Also imagededup's CNN with the same model, if installed.")
+    ] = False,
 ) -> None:
-    "Images a second of a whole pass, its share of what forward pass and decoding allow, and of a second pass."
+    "Images a second of a whole pass into a fresh cache, its share of what is possible, and of a second pass."
+    if peer and not find_spec("imagededup"):
+        raise typer.BadParameter("--peer needs imagededup; pip install imagededup")
     items = Items.from_folder(folder)
-    learn = default_learner(items, arch)
-    forward, decode = _bare(learn, items)
+    learn = default_learner(items, arch, size=size)
+    cold, warm, theirs = [], [], {0: [], os.cpu_count() or 1: []}
+    before = _memory_mb()
+    with tempfile.TemporaryDirectory() as caches:
+        for run in range(repeats):  # in turns, so that a busy moment of the machine meets both
+            look = partial(embed, learn, items, pool_dim=pool_dim, precision=precision, dtype=dtype)
+            look = partial(look, cache=Path(caches, str(run)))
+            seconds, seen = _timed(look)
+            cold.append(seconds)
+            del seen  # the second pass must not find the first one's memory
+            seconds, seen = _timed(look)
+            warm.append(seconds)
+            chosen, d = seen.precision, seen.vectors.shape[1]
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
+            for workers, times in theirs.items() if peer else ():
+                times.append(_imagededup(learn, folder, size, workers))
+    forward, decode = _bare(learn, items, chosen)
+    n, mid = len(items), lambda times: sorted(times)[len(times) // 2]
     limit = 1 / (forward + decode / (os.cpu_count() or 1))
-    n = len(items)
-    cold = median_of(lambda: embed(learn, items), repeats)
-    with tempfile.TemporaryDirectory() as cache:
-        first = median_of(lambda: embed(learn, items, cache=cache), 1)
-        warm = median_of(lambda: embed(learn, items, cache=cache), repeats)
     result = {
         "images": n,
         "arch": arch,
+        "size": size,
+        "d": d,
+        "dtype": dtype,
+        "precision": chosen,
         "forward_ms": round(forward * 1000, 2),
         "decode_ms": round(decode * 1000, 2),
         "limit_images_per_s": round(limit, 1),
-        "images_per_s": round(n / cold, 1),
-        "share_of_limit": round(n / cold / limit, 3),
-        "images_per_s_filling_the_cache": round(n / first, 1),
-        "warm_to_cold": round(warm / cold, 4),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "images_per_s": round(n / mid(cold), 1),
+        "share_of_limit": round(n / mid(cold) / limit, 3),
+        "warm_to_cold": round(mid(warm) / mid(cold), 4),
+        "peak_memory_above_model_mb": round(peak),
     }
+    if peer:
+        rates = {f"imagededup_{w}_workers_images_per_s": round(n / mid(t), 1) for w, t in theirs.items()}
+        result |= rates | {"times_imagededup": round(n / mid(cold) / max(rates.values()), 2)}
     print_json(result)
 
 
-def _bare(learn, items: Items) -> tuple[float, float]:  # seconds an image
-    "Forward pass of full batches as fast as fp32 goes, and decoding with the Learner's item transforms in one process."
-    looked = _Looked(learn, items.paths)
-    device = next(learn.model.parameters()).device
+def _timed(work) -> tuple[float, object]:
+    start = perf_counter()
+    result = work()
+    return perf_counter() - start, result
+
+
+def _memory_mb() -> float:
+    "Memory of this process now; its peak so far where that cannot be read."
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _bare(learn: Learner, items: Items, precision: str) -> tuple[float, float]:  # seconds an image
+    "Forward pass alone in `precision`, and decoding with the Learner's item transforms in one process."
+    inputs = LearnerInputs(learn)
+    looked = Looked(inputs, items.paths)
     some = range(0, len(items), max(1, len(items) // 200))
     start = perf_counter()
     xs = [x for k in some for x in [looked[k][1]] if x is not None]
     decode = (perf_counter() - start) / len(some)
-    xb = looked.to_batch(torch.stack((xs * 64)[:64]), device).contiguous(memory_format=torch.channels_last)
-    model = deepcopy(learn.model).to(memory_format=torch.channels_last)
-    with evaluating(model), torch.no_grad():
-        model(xb)
-        return median_of(lambda: model(xb), 5) / len(xb), decode
+    device = torch.device(learn.dls.device or "cpu")
+    bs = CHUNK if device.type == "cpu" else 64
+    xb = inputs.batch(torch.stack((xs * bs)[:bs]).to(device)).as_subclass(torch.Tensor)
+    xb = xb.contiguous(memory_format=torch.channels_last)
+    with evaluating(learn.model), torch.no_grad(), memory_kept(device):
+        network = Plans(learn.model, ["0"], AdaptiveConcatPool2d(1), device, xb).network(precision)
+        network(xb)
+        return median_of(lambda: network(xb).cpu(), 30) / bs, decode
+
+
+def _imagededup(learn: Learner, folder: Path, size: int, workers: int) -> float:  # seconds
+    "What imagededup's CNN takes to encode `folder` with the Learner's body and the mean of its last maps."
+    from torchvision import models, transforms
+
+    small = models.mobilenet_v3_small
+    with mock.patch.object(models, "mobilenet_v3_small", lambda weights=None: small()):
+        from imagededup.methods import CNN  # its import fetches the weights of a model that is not used here
+    from imagededup.utils import CustomModel
+
+    stats = learn.dls.after_batch.fs[-1]
+    tfm = transforms.Compose(
+        [
+            transforms.Resize((size, size)),
+            transforms.ToTensor(),
+            transforms.Normalize(stats.mean.flatten().tolist(), stats.std.flatten().tolist()),
+        ]
+    )
+    model = nn.Sequential(learn.model[0], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    cnn = CNN(verbose=False, model_config=CustomModel(name="same", model=model, transform=tfm))
+    return _timed(lambda: cnn.encode_images(image_dir=folder, recursive=True, num_enc_workers=workers))[0]

@@ -35,6 +35,7 @@ def _mime(fmt: str) -> str:
 def open_image(
     path: str | os.PathLike,
     size: int | None = None,  # shorter side needed, in pixels: JPEGs are then decoded at a reduced scale
+    max_pixels: int | None = None,  # refuse larger ones; default: Pillow's own limit, 179 million
 ) -> Image.Image:  # RGB, 8 bits a channel
     """The picture in `path` as a person sees it: first frame, turned upright by its EXIF, over white.
 
@@ -42,6 +43,10 @@ def open_image(
     """
     try:
         with Image.open(path) as im:
+            if max_pixels and im.width * im.height > max_pixels:
+                raise UnreadableImage(
+                    f"{im.width} x {im.height} pixels are more than max_pixels={max_pixels}"
+                )
             if size:
                 im.draft("RGB", (size, size))
             im.load()

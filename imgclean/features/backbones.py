@@ -196,6 +196,19 @@ def find_layer(
     return _last_conv_stage(model, xb)
 
 
+def layer_names(
+    model: nn.Module, xb: torch.Tensor, layer: nn.Module | str | Sequence | None = None
+) -> list[str]:
+    """Dotted names of the modules that `layer` names, see `find_layer`; a list of such hooks several.
+
+    A list of integers is v1's index list of one layer.
+    """
+    several = isinstance(layer, (list, tuple)) and not all(isinstance(k, int) for k in layer)
+    found = [find_layer(model, xb, one) for one in (layer if several else [layer])]
+    names = {m: name for name, m in model.named_modules()}
+    return list(dict.fromkeys(names[m] for m in found))
+
+
 def _by_name(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)

@@ -33,7 +33,7 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """float32 vectors in one SQLite file, found again after a file is renamed, not after it has changed.
+    """Vectors in one SQLite file, found again after a file is renamed, not after it has changed.
 
     Each batch is a transaction, so a process that is killed loses one batch at most. Damage is found by SQLite or by a
     checksum of each vector, said in the log, and computed anew. What cannot be written is not cached; nothing fails.
@@ -73,16 +73,26 @@ class Cache:
             )
         return digests
 
+    def count(self, fingerprint: bytes, digests: Iterable[bytes]) -> int:
+        "How many of `digests` have a vector here."
+        return sum(
+            self._try(lambda db: db.execute(query, [fingerprint, *some]).fetchone()[0], 0)  # noqa: B023
+            for some in _chunks(list(digests))
+            for query in [
+                f"select count(*) from vectors where fingerprint = ? and digest in ({_marks(some)})"
+            ]
+        )
+
     def get(
-        self, fingerprint: bytes, digests: Iterable[bytes], d: int
-    ) -> Iterator[tuple[bytes, np.ndarray]]:  # (digest, (d,) float32)
+        self, fingerprint: bytes, digests: Iterable[bytes], d: int, dtype: np.dtype
+    ) -> Iterator[tuple[bytes, np.ndarray]]:  # (digest, (d,) of `dtype`)
         "Those of `digests` whose vector is here, each with its vector; damaged ones are left out and said."
         damaged = 0
         for some in _chunks(sorted(set(digests))):
             query = f"select digest, crc, vector from vectors where fingerprint = ? and digest in ({_marks(some)})"
             for digest, crc, data in self._try(lambda db: list(db.execute(query, [fingerprint, *some])), []):  # noqa: B023
-                if len(data) == 4 * d and zlib.crc32(data) == crc:
-                    yield digest, np.frombuffer(data, dtype=np.float32)
+                if len(data) == dtype.itemsize * d and zlib.crc32(data) == crc:
+                    yield digest, np.frombuffer(data, dtype=dtype.newbyteorder("<"))
                 else:
                     damaged += 1
         if damaged:
@@ -90,12 +100,12 @@ class Cache:
 
     def put(
         self, fingerprint: bytes, digests: Sequence[bytes], vectors: np.ndarray
-    ) -> None:  # (n, d) float32
+    ) -> None:  # (n, d) float32 or float16
         "Keep `vectors`; on the disk when this returns."
         rows = [
             (fingerprint, digest, zlib.crc32(data), data)
             for digest, row in zip(digests, vectors, strict=True)
-            for data in [row.astype("<f4").tobytes()]
+            for data in [row.astype(row.dtype.newbyteorder("<")).tobytes()]
         ]
         self._try(lambda db: db.executemany("insert into vectors values (?, ?, ?, ?)", rows), None)
 

@@ -8,6 +8,12 @@ run = CliRunner()
 
 
 def test_features_prints_json(shop):
-    result = run.invoke(app, ["features", str(shop), "--repeats", "1"])
+    result = run.invoke(app, ["features", str(shop), "--repeats", "1", "--size", "64"])
     found = json.loads(result.stdout)
     assert found["images"] == 8 and found["images_per_s"] > 0 and 0 < found["warm_to_cold"] < 1
+
+
+def test_a_peer_that_is_not_installed_is_said(shop, monkeypatch):
+    monkeypatch.setattr("imgclean.benchmark.features.find_spec", lambda name: None)
+    result = run.invoke(app, ["features", str(shop), "--peer"])
+    assert result.exit_code == 2 and "pip install imagededup" in result.stderr

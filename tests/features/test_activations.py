@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from fastai.callback.hook import hook_output
@@ -9,8 +10,11 @@ from pictures import picture, write_pictures
 from torch import nn
 
 from imgclean.dataset.items import Items
+from imgclean.features import activations
 from imgclean.features.activations import embed
 from imgclean.features.backbones import default_learner
+from imgclean.features.pooling import Pooled
+from imgclean.features.precision import Plans
 
 
 @pytest.fixture
@@ -163,6 +167,213 @@ def test_images_of_different_sizes_are_said_with_the_cure(tmp_path):
     learn = vision_learner(dls, torchvision.models.resnet18, pretrained=False)
     with pytest.raises(ValueError, match=r"item_tfms=Resize\(224\)"):
         embed(learn, Items.from_folder(tmp_path))
+
+
+def test_a_module_with_its_transform_equals_the_learner(learn, shop):
+    items = Items.from_folder(shop)
+
+    def tfm(image):
+        (xb,) = learn.dls.test_dl([image], bs=1).one_batch()
+        return xb[0]
+
+    seen = embed(learn.model, items, tfm=tfm, bs=3, num_workers=0)
+    np.testing.assert_allclose(seen.vectors, embed(learn, items).vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_a_timm_model_knows_its_own_transform(shop, tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("resnet18", pretrained=False, num_classes=0)
+    items = Items.from_folder(shop)
+    own = embed(model, items, cache=tmp_path / "cache")
+    tfm = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize(235, torchvision.transforms.InterpolationMode.BICUBIC),
+            torchvision.transforms.CenterCrop(224),
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize(model.pretrained_cfg["mean"], model.pretrained_cfg["std"]),
+        ]
+    )
+    np.testing.assert_allclose(embed(model, items, tfm=tfm).vectors, own.vectors, rtol=1e-3, atol=1e-4)
+    again = embed(model, items, cache=tmp_path / "cache")
+    assert again.fingerprint == own.fingerprint and np.array_equal(again.vectors, own.vectors)
+
+
+def test_what_a_module_needs_is_said(learn, shop):
+    items, model = Items.from_folder(shop), learn.model
+    with pytest.raises(ValueError, match="without its transform; give tfm="):
+        embed(model, items)
+    with pytest.raises(ValueError, match="tfm returns Image; it must make a tensor"):
+        embed(model, items, tfm=lambda image: image)
+    with pytest.raises(ValueError, match=r"tfm returns shape \(64, 64\)"):
+        embed(model, items, tfm=lambda image: torch.zeros(64, 64))
+    with pytest.raises(ValueError, match="a Learner, which has transforms of its own"):
+        embed(learn, items, tfm=lambda image: image)
+    with pytest.raises(TypeError, match="got a str to look with; give a fastai Learner"):
+        embed("resnet18", items)
+    with pytest.raises(ValueError, match="precision is 'fp8'; give one of"):
+        embed(learn, items, precision="fp8")
+    with pytest.raises(ValueError, match="dtype is int8; give 'float32' or 'float16'"):
+        embed(learn, items, dtype="int8")
+
+
+def test_several_layers_in_one_pass(learn, shop):
+    items = Items.from_folder(shop)
+    names = ["0.5", "0.7"]
+    both = embed(learn, items, layer=names)
+    assert both.layer == "0.5 + 0.7" and both.parts == (slice(0, 256), slice(256, 1280))
+    for name, part in zip(names, both.parts, strict=True):
+        alone = embed(learn, items, layer=name).vectors
+        unit = alone / np.linalg.norm(alone, axis=1, keepdims=True)
+        np.testing.assert_allclose(both.vectors[:, part], unit, rtol=1e-4, atol=1e-5)
+    same = embed(learn, items, layer=[learn.model[0][5], [0, 7]])  # modules and v1's lists, too
+    np.testing.assert_array_equal(same.vectors, both.vectors)
+
+
+def test_half_the_bytes(learn, shop, tmp_path):
+    items = Items.from_folder(shop)
+    whole = embed(learn, items, cache=tmp_path).vectors
+    for _ in range(2):  # computed, then from the cache
+        half = embed(learn, items, dtype="float16", cache=tmp_path)
+        assert half.vectors.dtype == np.float16
+        np.testing.assert_array_equal(half.vectors, whole.astype(np.float16))
+    pooling = lambda size: Huge()  # noqa: E731
+    assert embed(learn, items, pool=pooling, dtype="float16").vectors.max() == 65504
+
+
+class Huge(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)) + 1e6
+
+
+def test_large_results_are_mapped_from_the_disk(learn, shop, tmp_path, monkeypatch):
+    (shop / "cat/b.jpg").write_bytes(b"no image")
+    items = Items.from_folder(shop)
+    small = embed(learn, items)
+    monkeypatch.setattr("imgclean.features.rows.IN_MEMORY", 0)
+    for cache in (False, tmp_path, tmp_path):
+        large = embed(learn, items, cache=cache)
+        assert isinstance(large.vectors, np.memmap) and large.items == small.items
+        np.testing.assert_array_equal(large.vectors, small.vectors)
+
+
+def test_chunks_are_halved_where_memory_ends(learn, shop, monkeypatch):
+    items, sizes = Items.from_folder(shop), []
+    expected = embed(learn, items, bs=4).vectors
+    real = Pooled.forward
+
+    def small_gpu(self, xb):
+        sizes.append(len(xb))
+        if len(xb) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(self, xb)
+
+    monkeypatch.setattr(Pooled, "forward", small_gpu)
+    monkeypatch.setattr(Plans, "_prepare", lambda self, xb: None)
+    np.testing.assert_allclose(embed(learn, items, bs=4).vectors, expected, rtol=1e-4, atol=1e-5)
+    assert sizes[0] == 4 and sizes[-1] == 2
+
+    def broken(self, xb):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(Pooled, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot"):
+        embed(learn, items, bs=4)
+
+
+def test_threads_decode_where_processes_cannot_be_forked(learn, shop, monkeypatch):
+    items = Items.from_folder(shop)
+    expected = embed(learn, items, bs=2, num_workers=0)
+    monkeypatch.setattr("imgclean.features.inputs.sys.platform", "darwin")
+    seen = embed(learn, items, bs=2, num_workers=3)
+    np.testing.assert_array_equal(seen.vectors, expected.vectors)
+    assert seen.items == expected.items
+
+
+def test_images_of_too_many_pixels_are_left_out(learn, shop):
+    picture(1, (300, 200)).save(shop / "cat/large.png")
+    seen = embed(learn, Items.from_folder(shop), max_pixels=300 * 200 - 1)
+    assert len(seen.items) == 8
+    assert seen.items.unreadable[0].error == "300 x 200 pixels are more than max_pixels=59999"
+    assert len(embed(learn, Items.from_folder(shop), max_pixels=300 * 200).items) == 9
+
+
+def test_the_fastest_precision_is_looked_for_and_kept(learn, shop, tmp_path, monkeypatch):
+    "Once images are in the cache in one precision, a run that would choose another goes on in it."
+    items, asked = Items.from_folder(shop), []
+
+    def fastest(self, xb, n):
+        asked.append((tuple(xb.shape), n))
+        return "bf16" if len(asked) == 1 else "fp32"
+
+    monkeypatch.setattr(Plans, "fastest", fastest)
+    assert embed(learn, items, cache=tmp_path).precision == "fp32" and not asked  # too few to try
+    monkeypatch.setattr(activations, "TIMED_FROM", 2)
+    first = embed(learn, items.subset(range(4)), bs=4, cache=tmp_path / "new")
+    assert first.precision == "bf16" and asked == [((4, 3, 64, 64), 3)]  # two are equal
+    then = embed(learn, items, bs=4, cache=tmp_path / "new")
+    assert then.precision == "bf16" and len(asked) == 1
+    np.testing.assert_array_equal(then.vectors[:4], first.vectors)
+    assert embed(learn, items, cache=tmp_path / "new", precision="fp32").precision == "fp32"
+    assert embed(learn, items).precision == "fp32" and len(asked) == 2
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", "resnet34", "resnet50", "tf_efficientnet_lite0", "vit_tiny_patch16_224"]
+)
+def test_every_kind_of_model_equals_the_slow_reference(shop, arch, trained):
+    "One image at a time, fp32, fastai's own DataLoader and hook: cosine above 0.99999, numbers within 0.1 %."
+    items = Items.from_folder(shop).subset(range(4))
+    torch.manual_seed(0)
+    learn = default_learner(items, arch, pretrained=trained and arch == "tf_efficientnet_lite0")
+    if trained:
+        learn.dls.bs = 4
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, lr=1e-4)
+    seen = embed(learn, items)
+    layer = learn.model.get_submodule(seen.layer)
+    pool = AdaptiveConcatPool2d(1)
+    side = 14 if arch.startswith("vit") else 7
+
+    def pooled(out):
+        return pool(out[:, 1:].transpose(1, 2).unflatten(2, (side, side)) if out.ndim == 3 else out)
+
+    slow = one_at_a_time(learn, items.paths, layer, pooled)
+    scale = np.abs(slow).max()
+    np.testing.assert_allclose(seen.vectors, slow, rtol=1e-3, atol=1e-3 * scale)
+    cosine = (
+        (seen.vectors * slow).sum(1) / np.linalg.norm(seen.vectors, axis=1) / np.linalg.norm(slow, axis=1)
+    )
+    assert cosine.min() > 0.99999
+
+
+def test_fastais_bar_in_a_notebook(learn, shop, monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, gen):
+            self.n, self.at, self.comment, self.interrupted = len(gen), [], "", False
+            bars.append(self)
+
+        def update(self, k):
+            self.at.append(k)
+
+        def on_interrupt(self):
+            self.interrupted = True
+
+    monkeypatch.setattr(activations, "progress_bar", Bar)
+    monkeypatch.setattr(activations, "IN_NOTEBOOK", True)
+    items = Items.from_folder(shop)
+    embed(learn, items, bs=3)
+    assert (bars[0].n, bars[0].at) == (8, [0, 3, 6, 8]) and bars[0].comment.endswith("images/s")
+    embed(learn, items, progress=False)
+    with learn.no_bar():
+        embed(learn, items)
+    assert len(bars) == 1
+    monkeypatch.setattr(activations.Eye, "see", lambda self, xb: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        embed(learn, items)
+    assert bars[1].interrupted
 
 
 def test_nothing_to_look_at(learn, shop):

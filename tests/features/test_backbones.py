@@ -167,7 +167,7 @@ def test_evaluating_restores_every_mode():
     "arch", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224"]
 )
 def test_a_transformers_last_tokens_become_maps(shop, arch):
-    from imgclean.features.activations import as_maps
+    from imgclean.features.pooling import as_maps
 
     model = timm.create_model(arch, pretrained=False).eval()
     xb = torch.randn(2, 3, 224, 224)
@@ -175,7 +175,7 @@ def test_a_transformers_last_tokens_become_maps(shop, arch):
     assert layer is model.norm
     with torch.no_grad():
         tokens = model.forward_features(xb)
-    maps = as_maps(tokens, model)
+    maps = as_maps(tokens, channels_last=arch.startswith("swin"))
     side = 7 if arch.startswith("swin") else 14
     assert maps.shape == (2, model.num_features, side, side)
     rows = (

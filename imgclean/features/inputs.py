@@ -1,0 +1,175 @@
+"""Images as a model sees them: opened, transformed and batched ahead of it, or the reason why one cannot be seen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from fastai.vision.all import Learner, Pipeline
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ..dataset.images import UnreadableImage, open_image
+from ..dataset.items import image_tfms, source_stage
+
+
+class LearnerInputs:
+    "What a Learner's own transforms for validation make of an image"
+
+    def __init__(self, learn: Learner):
+        dl = learn.dls.loaders[-1]  # the validation set's, where there is one
+        tl = image_tfms(next((d.dataset for d in learn.dls.loaders if len(d.dataset)), dl.dataset))
+        # Pipelines of our own over the Learner's transforms: the Learner's keep the split they are set to.
+        self.tfms = Pipeline(
+            tl.tfms.fs[source_stage(tl) if len(tl.items) else _reader_stage(tl) :], split_idx=1
+        )
+        self.after_item = Pipeline(dl.after_item.fs, split_idx=1)
+        self.after_batch = Pipeline(dl.after_batch.fs, split_idx=1)
+        self.mode = _mode(self.tfms)  # Pillow's, or None where a path is wanted
+        self.size = vars(learn.dls).get("imgclean_size")
+        self.cure = "build its DataLoaders with item_tfms=Resize(224)"
+
+    def tensor(self, x: Image.Image | Path) -> torch.Tensor:  # (c, h, w)
+        "An opened image, or its path where `mode` is None, after the item transforms."
+        return self.after_item((self.tfms(x),))[0]
+
+    def batch(self, xb: torch.Tensor) -> torch.Tensor:
+        "A batch after the batch transforms."
+        return self.after_batch((xb,))[0]
+
+
+class ModuleInputs:
+    "What a transform such as torchvision's and timm's makes of an image"
+
+    mode, size = "RGB", None
+
+    def __init__(self, model: nn.Module, tfm: Callable[[Image.Image], torch.Tensor] | None = None):
+        if tfm is None:
+            if not hasattr(model, "pretrained_cfg"):  # timm's models know what they were trained on
+                raise ValueError(
+                    f"a {type(model).__name__} is given without its transform; give tfm=, "
+                    "a function from a PIL image to a tensor (channels, height, width)"
+                )
+            tfm = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+        self.tfm, self.cure = tfm, "give a tfm that resizes to one size"
+
+    def tensor(self, x: Image.Image) -> torch.Tensor:  # (c, h, w)
+        "An opened image after the transform."
+        out = self.tfm(x)
+        if not isinstance(out, torch.Tensor) or out.ndim != 3:
+            what = f"shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(
+                f"tfm returns {what}; it must make a tensor (channels, height, width) of an image"
+            )
+        return out
+
+    def batch(self, xb: torch.Tensor) -> torch.Tensor:
+        "The batch as it is."
+        return xb
+
+
+class Looked(Dataset):
+    "Row k: image k as the model sees it, or the reason why it cannot be seen"
+
+    def __init__(
+        self, inputs: LearnerInputs | ModuleInputs, paths: Sequence[Path], max_pixels: int | None = None
+    ):
+        self.inputs, self.paths, self.max_pixels = inputs, paths, max_pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, k: int) -> tuple[int, torch.Tensor | None, str]:
+        try:
+            image = open_image(self.paths[k], self.inputs.size, self.max_pixels)
+        except UnreadableImage as err:
+            return k, None, str(err)
+        mode = self.inputs.mode
+        return k, self.inputs.tensor(image.convert(mode) if mode else self.paths[k]), ""
+
+    def first(self) -> tuple[torch.Tensor | None, dict[int, str]]:
+        "The first image that can be read, as a batch of one; those before it, with the reason."
+        errors = {}
+        for k in range(len(self)):
+            _, x, error = self[k]
+            if x is not None:
+                return x[None], errors
+            errors[k] = error
+        return None, errors
+
+    def seen(self) -> list[torch.Tensor] | None:  # each (1, c, h, w), ready for the model
+        "Pictures made on the spot as the model would see them; `None` where files are read in a way of their own."
+        if not self.inputs.mode:
+            return None
+        noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        pictures = [Image.fromarray(a) for a in (noise, noise[:, :200], noise[:40, :56])]
+        try:
+            xs = [self.inputs.tensor(p.convert(self.inputs.mode)) for p in pictures]
+            return [self.inputs.batch(x[None]) for x in xs]
+        except Exception:  # a transform that wants real images
+            return None
+
+    def collate(self, samples: list) -> tuple:  # (items, their batch, {item: error}, images looked at)
+        "The images that can be read as one batch, and the others with their reasons."
+        errors = {k: error for k, x, error in samples if x is None}
+        xs = [x for _, x, _ in samples if x is not None]
+        shapes = {tuple(x.shape) for x in xs}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"the transforms give images of different sizes, such as {sorted(shapes)[:2]}; {self.inputs.cure}"
+            )
+        good = [k for k, x, _ in samples if x is not None]
+        return good, (torch.stack(xs) if xs else None), errors, len(samples)
+
+
+def batches(looked: Looked, ks: Sequence[int], bs: int, num_workers: int | None = None) -> Iterator[tuple]:
+    """What `Looked.collate` returns, for `bs` of the items `ks` at a time, decoded ahead of their use.
+
+    In processes where they can be forked. Elsewhere they would have to pickle the Learner's transforms, lambdas
+    included, so threads decode, which Pillow allows by releasing the interpreter's lock.
+    """
+    workers = min(os.cpu_count() or 1, 8, len(ks) // 64) if num_workers is None else num_workers
+    if workers and sys.platform != "linux":
+        return _by_threads(looked, ks, bs, workers)
+    return iter(DataLoader(Subset(looked, ks), bs, num_workers=workers, collate_fn=looked.collate))
+
+
+def _by_threads(looked: Looked, ks: Sequence[int], bs: int, workers: int) -> Iterator[tuple]:
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque = deque()
+        for start in range(0, len(ks), bs):
+            ahead.append([pool.submit(looked.__getitem__, k) for k in ks[start : start + bs]])
+            if len(ahead) > 2:  # as far ahead as a DataLoader's processes are
+                yield looked.collate([future.result() for future in ahead.popleft()])
+        for futures in ahead:
+            yield looked.collate([future.result() for future in futures])
+
+
+def _reader_stage(tl) -> int:
+    "Where the images are opened, for an exported Learner, whose datasets are empty."
+    for stage in range(len(tl.tfms.fs)):
+        if _mode(Pipeline(tl.tfms.fs[stage:], split_idx=1)):
+            return stage
+    raise ValueError(
+        "the exported Learner opens images in a way of its own; give the Learner that was exported"
+    )
+
+
+def _mode(tfms: Pipeline) -> str | None:
+    """The Pillow mode in which the transforms take an opened image; None where they insist on a path.
+
+    fastai's `PILImage.create` takes both. Opening files ourselves turns them upright and survives the formats
+    that it does not; a Learner with a reader of its own keeps it.
+    """
+    try:
+        return tfms(Image.new("RGB", (8, 8)))._open_args["mode"]
+    except Exception:
+        return None

@@ -1,0 +1,192 @@
+"""How to compute a forward pass fast: fold batch norms, lower precision, compile, keep memory. Knows no images."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import logging
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
+
+import torch
+from fastai.callback.hook import Hooks
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .pooling import Pooled
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = tuple(name + end for name in DTYPES for end in ("", "-compile"))
+AGREEMENT = 0.999  # cosine of an image's vector with the one in plain fp32
+GAIN = 1.15  # times faster than fp32: less is within the noise of the timing
+CHUNK = 16  # images in a forward pass on a CPU: more only take more memory
+
+
+class Plans:
+    """The ways to compute what `layers` of `model` return, pooled: a network for each of `PRECISIONS`.
+
+    They work on copies; `model` stays as it is. A model that cannot be copied is used itself, hooked, in fp32 alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        pooling: nn.Module,
+        device: torch.device,
+        xb: torch.Tensor,
+    ):
+        self.layers, self.pooling, self.device = layers, pooling, device
+        try:
+            self.bare = copy.deepcopy(model).eval().float().requires_grad_(False).to(device)
+        except (
+            Exception
+        ) as err:  # some models hold what cannot be copied, such as the outputs of an earlier pass
+            log.debug("the model is used as it is: %s", err)
+            self.bare = None
+            self.plain = Pooled(model, layers, pooling)
+            return
+        self.plain = Pooled(copy.deepcopy(self.bare), layers, pooling)
+        self._prepare(xb)
+
+    def _prepare(self, xb: torch.Tensor) -> None:
+        "Fold batch norms and lay out the weights for convolutions, where the vectors stay the same."
+        before = copy.deepcopy(self.bare)
+        self.bare.to(memory_format=torch.channels_last)
+        if fold_batch_norms(self.bare, xb, keep=self.layers):
+            folded = Pooled(copy.deepcopy(self.bare), self.layers, self.pooling)
+            if _agreement(folded(xb), self.plain(xb)) < 1 - 1e-6:
+                self.bare = before.to(memory_format=torch.channels_last)
+
+    def network(self, precision: str = "fp32") -> Callable[[torch.Tensor], torch.Tensor]:
+        "From a batch on the device to vectors, (bs, d) float32."
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}, or None")
+        if self.bare is None:
+            if precision != "fp32":
+                raise ValueError(
+                    f"precision is {precision!r}, but this model cannot be copied; give precision='fp32'"
+                )
+            return self.plain
+        name, _, compiled = precision.partition("-")
+        net = Pooled(copy.deepcopy(self.bare).to(DTYPES[name]), self.layers, self.pooling)
+        net.dtype = DTYPES[name]
+        return torch.compile(net, dynamic=False, options={"freezing": True}) if compiled else net
+
+    def fastest(self, xb: torch.Tensor, n: int) -> str:
+        "The precision that computes `n` images like those of `xb` soonest and agrees with plain fp32."
+        if self.bare is None:
+            return "fp32"
+        expected = self.plain(xb)
+        seconds = {name: self._seconds(name, xb, expected) for name in _eager(self.device)}
+        best = min(seconds, key=seconds.get)
+        if seconds[best] * GAIN > seconds["fp32"]:
+            best = "fp32"
+        left = n * seconds[best] / len(xb)
+        if left > _worth_compiling(self.device, best):
+            compiled = self._seconds(f"{best}-compile", xb, expected)
+            if compiled * GAIN < seconds[best]:
+                return f"{best}-compile"
+        return best
+
+    def _seconds(self, precision: str, xb: torch.Tensor, expected: torch.Tensor) -> float:
+        "Seconds that one pass of `xb` takes; infinity where it fails or gives other vectors."
+        try:
+            net = self.network(precision)
+            if precision != "fp32" and _agreement(net(xb), expected) < AGREEMENT:
+                return float("inf")
+            return median(_timed(net, xb) for _ in range(3))
+        except Exception as err:  # no compiler, or an operation that this precision lacks
+            log.debug("%s is left out: %s", precision, err)
+            return float("inf")
+
+
+def _timed(net: Callable, xb: torch.Tensor) -> float:
+    start = perf_counter()
+    net(xb).cpu()  # waits for the device
+    return perf_counter() - start
+
+
+def _agreement(a: torch.Tensor, b: torch.Tensor) -> float:
+    "The least cosine of a row with its counterpart; 0 where a number is not finite."
+    cosine = nn.functional.cosine_similarity(a.double(), b.double(), dim=1)
+    same = (a == b).all(1)  # zero vectors too
+    return float(torch.where(same, 1.0, cosine).nan_to_num(0).min())
+
+
+def _eager(device: torch.device) -> list[str]:
+    "The precisions that may pay on `device`; on a CPU bf16 is emulated, and slow, unless it has units for it."
+    if device.type == "cpu":
+        units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {"bf16": True}
+        return ["fp32", "bf16"] if any(has for unit, has in units.items() if "bf16" in unit) else ["fp32"]
+    return ["fp32", "fp16"] if device.type == "mps" else ["fp32", "bf16", "fp16"]
+
+
+def _worth_compiling(device: torch.device, precision: str) -> float:
+    "Seconds of work left from which on a compilation, 10 to 40 seconds, is earned back; see docs/benchmarks.md."
+    if device.type == "mps":
+        return float("inf")
+    return 100.0 if precision != "fp32" or device.type == "cuda" else 300.0
+
+
+def fold_batch_norms(model: nn.Module, xb: torch.Tensor, keep: Sequence[str] = ()) -> int:
+    """How many batch norms of `model` were folded, in place, into the convolution that alone feeds them.
+
+    Which ones belong together is seen in a pass of `xb`. Convolutions named in `keep` stay, since somebody looks at
+    their output. The caller compares: a convolution whose output is read elsewhere too gives other vectors.
+    """
+    made_by, fed, calls = {}, [], Counter()
+
+    def note(module, args, out):
+        calls[module] += 1
+        if isinstance(module, nn.Conv2d):
+            made_by[id(out)] = module, out  # the tensor is held: its id must not be given to another
+        elif isinstance(module, nn.BatchNorm2d) and args and id(args[0]) in made_by:
+            fed.append((made_by[id(args[0])][0], module))
+
+    parts = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    with Hooks(parts, note, detach=False), torch.no_grad():
+        model(xb)
+    names = {m: name for name, m in model.named_modules()}
+    done = 0
+    for conv, norm in fed:
+        if calls[conv] == calls[norm] == 1 and names[conv] not in keep and norm.running_mean is not None:
+            _put(model, names[conv], fuse_conv_bn_eval(conv, norm))
+            rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]  # timm's norms
+            _put(model, names[norm], nn.Sequential(*rest) if rest else nn.Identity())
+            done += 1
+    return done
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+
+
+@contextmanager
+def memory_kept(device: torch.device) -> Iterator[None]:
+    """Freed memory stays with the process in the meantime, on Linux with glibc, where a model computes on the CPU.
+
+    By default each large tensor is a new mapping, whose pages are zeroed at the first touch: measured as long as the
+    arithmetic of a light network (docs/benchmarks.md).
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # from malloc.h
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**30)
+    try:
+        yield
+    finally:  # what glibc sets by itself once a program has freed large blocks
+        libc.mallopt(mmap_max, 65536)
+        libc.mallopt(mmap_threshold, 2**25)
+        libc.mallopt(trim_threshold, 2**26)
+        libc.malloc_trim(0)

@@ -1,0 +1,195 @@
+import copy
+import platform
+import shutil
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from imgclean.features import precision
+from imgclean.features.precision import PRECISIONS, Plans, fold_batch_norms, memory_kept
+
+CPU = torch.device("cpu")
+
+
+def settled(model: nn.Module, xb: torch.Tensor) -> nn.Module:
+    "`model` with batch norms that have seen something, as after training."
+    torch.manual_seed(0)
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.weight, 0.5, 2)
+            nn.init.normal_(m.bias)
+    model.train()
+    with torch.no_grad():
+        model(xb)
+    return model.eval()
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+
+
+@pytest.fixture
+def xb():
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        torchvision.models.resnet18,
+        torchvision.models.resnet50,
+        lambda: timm.create_model("tf_efficientnet_lite0"),
+        lambda: timm.create_model("mobilenetv3_small_050"),
+    ],
+)
+@torch.no_grad()
+def test_folded_batch_norms_change_no_vector(make, xb):
+    torch.manual_seed(0)
+    xb = xb.double()  # so that rounding is no matter
+    model = settled(make().double(), xb)
+    folded, expected = copy.deepcopy(model), model(xb)
+    assert fold_batch_norms(folded, xb) == norms(model) > 10 and norms(folded) == 0
+    torch.testing.assert_close(folded(xb), expected)
+
+
+@torch.no_grad()
+def test_what_does_not_belong_together_is_not_folded(xb):
+    conv, norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+    assert fold_batch_norms(nn.Sequential(norm, conv).eval(), xb) == 0
+    assert fold_batch_norms(nn.Sequential(conv, nn.ReLU(), norm).eval(), xb) == 0
+    assert fold_batch_norms(nn.Sequential(conv, norm, conv, nn.BatchNorm2d(3)).eval(), xb) == 0  # used twice
+    assert fold_batch_norms(nn.Sequential(conv, nn.BatchNorm2d(3, track_running_stats=False)).eval(), xb) == 0
+    assert fold_batch_norms(nn.Sequential(conv, norm).eval(), xb, keep=["0"]) == 0  # somebody looks at it
+    assert fold_batch_norms(nn.Sequential(conv, norm).eval(), xb) == 1
+
+
+class Fork(nn.Module):
+    "The convolution's output is read by the batch norm and by the sum."
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.end = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.end(self.norm(x) + x)
+
+
+@torch.no_grad()
+def test_a_fold_that_changes_vectors_is_taken_back(xb):
+    model = settled(Fork(), xb)
+    plans = Plans(model, ["end"], nn.AdaptiveAvgPool2d(2), CPU, xb)
+    assert norms(plans.bare) == 1
+    expected = nn.AdaptiveAvgPool2d(2)(model(xb)).flatten(1)
+    torch.testing.assert_close(plans.network()(xb), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_plans_leave_the_model_as_it_is(xb):
+    model = settled(torchvision.models.resnet18(), xb)
+    before = copy.deepcopy(model.state_dict())
+    plans = Plans(model, ["layer4"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    exact = plans.plain(xb)
+    torch.testing.assert_close(plans.network("fp32")(xb), exact, rtol=1e-4, atol=1e-5)
+    low = plans.network("bf16")(xb)
+    assert low.dtype == torch.float32 and 0 < (low - exact).abs().max() < 0.1 * exact.abs().max()
+    assert norms(model) == 20 and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(not m._forward_hooks for m in model.modules())
+    with pytest.raises(ValueError, match="'int3'; give one of fp32, fp32-compile"):
+        plans.network("int3")
+
+
+@torch.no_grad()
+def test_compiled(xb):
+    if not shutil.which("g++") and not shutil.which("clang++"):
+        pytest.skip("no C++ compiler, which torch.compile needs on a CPU")
+    model = settled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)), xb)
+    plans = Plans(model, ["2", "3"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    torch.testing.assert_close(plans.network("fp32-compile")(xb), plans.plain(xb), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_model_that_cannot_be_copied_is_used_itself(xb):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
+    with torch.enable_grad():
+        model.kept = model[0].weight * 2  # what a pass with gradients left behind
+    plans = Plans(model, ["0"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    assert plans.bare is None and plans.fastest(xb, 10**6) == "fp32"
+    torch.testing.assert_close(plans.network()(xb), model(xb).mean((2, 3)))
+    with pytest.raises(ValueError, match="cannot be copied; give precision='fp32'"):
+        plans.network("bf16")
+    plans.plain.unhook()
+    assert not model[0]._forward_hooks
+
+
+SECONDS = {"fp32": 1.0, "bf16": 0.4, "fp16": 0.9, "fp32-compile": 0.5, "bf16-compile": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n", "best"),
+    [
+        (SECONDS, 2, "bf16"),
+        (SECONDS, 10**6, "bf16-compile"),  # so many images earn a compilation back
+        (SECONDS | {"bf16": 0.95}, 2, "fp32"),  # within the noise
+        (SECONDS | {"bf16": float("inf")}, 10**6, "fp32-compile"),
+        (SECONDS | {"bf16-compile": 0.39}, 10**6, "bf16"),
+    ],
+)
+def test_the_fastest_is_chosen(monkeypatch, xb, seconds, n, best):
+    plans = Plans(nn.Sequential(nn.Conv2d(3, 4, 3)), ["0"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    monkeypatch.setattr(precision, "_eager", lambda device: ["fp32", "bf16"])
+    monkeypatch.setattr(Plans, "_seconds", lambda self, name, xb, expected: seconds[name])
+    with torch.no_grad():
+        assert plans.fastest(xb, n) == best
+
+
+@torch.no_grad()
+def test_what_disagrees_or_fails_is_not_chosen(monkeypatch, xb):
+    plans = Plans(nn.Sequential(nn.Conv2d(3, 4, 3)), ["0"], nn.AdaptiveAvgPool2d(2), CPU, xb)
+    expected = plans.plain(xb)
+    assert plans._seconds("fp32", xb, expected) < float("inf")
+    noise = torch.randn(expected.shape) * 0.1 * expected.abs().mean()
+    monkeypatch.setattr(Plans, "network", lambda self, name: lambda xb: expected + noise)
+    assert plans._seconds("bf16", xb, expected) == float("inf")
+    monkeypatch.setattr(Plans, "network", lambda self, name: lambda xb: expected * float("nan"))
+    assert plans._seconds("bf16", xb, expected) == float("inf")
+
+    def fails(self, name):
+        raise RuntimeError("not implemented for BFloat16")
+
+    monkeypatch.setattr(Plans, "network", fails)
+    assert plans._seconds("bf16", xb, expected) == float("inf")
+
+
+def test_bf16_is_tried_only_where_the_processor_has_units_for_it(monkeypatch):
+    for units, tried in [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": False}, False),
+    ]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: units, raising=False)
+        assert ("bf16" in precision._eager(CPU)) == tried
+    assert set(precision._eager(torch.device("cuda"))) | set(precision._eager(torch.device("mps"))) < set(
+        PRECISIONS
+    )
+
+
+def test_kept_memory_is_not_fetched_again():
+    import resource
+
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc's allocator is told to keep memory")
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.ones(64 << 20, dtype=torch.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with memory_kept(CPU):
+        faults()
+        inside = faults()
+    assert inside < faults() / 5
