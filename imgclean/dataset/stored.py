@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -74,6 +74,12 @@ def load_arrays(
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError, RuntimeError,
             zipfile.BadZipFile, zlib.error, MemoryError) as err:  # fmt: skip
         raise ValueError(wrong) from err
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    "What a JSON file holds; raises `ValueError` where it is none."
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
 
 
 def refuse_mismatch(

@@ -13,7 +13,7 @@ import torch
 from sklearn import cluster
 from sklearn.exceptions import ConvergenceWarning
 
-from ..dataset.stored import refuse_mismatch, written_whole
+from ..dataset.stored import read_json, refuse_mismatch, written_whole
 from .groups import group_pairs
 from .join import full_precision
 from .similarity import similar_pairs
@@ -200,8 +200,7 @@ def _read_json(path: str | os.PathLike) -> dict:
     "What is in a centroids.json, checked, its centroids as an array."
     wrong = f"{os.fspath(path)!r} holds no centroids of imgclean or is damaged; fit and save them anew"
     try:
-        with open(path, encoding="utf-8") as f:
-            about = json.load(f)
+        about = read_json(path)
         if about["imgclean"] != KIND:
             raise ValueError(wrong)
         kind = about["version"], about["metric"], about["normalised"]

@@ -16,6 +16,7 @@ from .tiles import ROUNDING, SHORTEST, Rows
 
 KIND = "LSH index"
 SMALL = 256  # rows of a bucket up to which all its pairs are compared at once
+ARRAYS = ("vectors", "mean", "planes", "codes")  # attributes that a file holds
 AT_ONCE = 2**22  # numbers in a batch of buckets, or in the rows that are hashed together
 
 
@@ -130,19 +131,32 @@ class LSHIndex:
         sizes = np.concatenate([np.zeros(0, np.int64), *(table.sizes for table in self._built())])
         return int((sizes * (sizes - 1) // 2).sum())
 
+    @property
+    def settings(self) -> dict:
+        "What `LSHIndex` takes to make another one like this."
+        return {"n_bits": self.n_bits, "n_tables": self.n_tables, "center": self.center, "seed": self.seed}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        "All that the index has learnt of its rows, for `from_arrays`."
+        return {name: getattr(self, name) for name in ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, settings: dict, arrays: dict[str, np.ndarray]) -> LSHIndex:
+        "The index whose `settings` and `arrays` these are."
+        index = cls(**settings)
+        for name in ARRAYS:
+            setattr(index, name, arrays[name])
+        return index
+
     def save(self, path: str | os.PathLike) -> None:
         "Write the index to one .npz file, whole or not at all."
-        about = {"n_bits": self.n_bits, "n_tables": self.n_tables, "center": self.center, "seed": self.seed}
-        save_arrays(path, KIND, about, {name: getattr(self, name) for name in _ARRAYS})
+        save_arrays(path, KIND, {"settings": self.settings}, self.arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LSHIndex:
         "The index that `save` wrote; raises `ValueError` for a damaged or foreign file."
-        about, arrays = load_arrays(path, KIND, _ARRAYS)
-        index = cls(about["n_bits"], about["n_tables"], center=about["center"], seed=about["seed"])
-        for name, value in arrays.items():
-            setattr(index, name, value)
-        return index
+        about, arrays = load_arrays(path, KIND, ARRAYS)
+        return cls.from_arrays(about["settings"], arrays)
 
     def _lay_planes(self, first: np.ndarray) -> None:
         d = first.shape[1]
@@ -225,9 +239,6 @@ class LSHIndex:
                 tiles = x @ x.transpose(0, 2, 1)
                 b, r, c = np.nonzero((tiles >= least - ROUNDING) & np.tri(size, k=-1, dtype=bool))
                 yield rows[b, r], rows[b, c], tiles[b, r, c], 0
-
-
-_ARRAYS = ("vectors", "mean", "planes", "codes")
 
 
 class _Table:
