@@ -26,6 +26,7 @@ setup(
         "pillow>=10.1",
         "scipy",
         "anywidget>=0.9",
+        "certifi",
         "platformdirs",
         "psutil",
         "jupyterlab>=4.1",  # earlier ones let key presses through to the notebook

@@ -33,7 +33,7 @@ def indexes(
     ] = 0,
     n_assign: Annotated[list[int], typer.Option(help="Clusters of a row; repeat it.")] = [1, 2, 3],  # noqa: B006
     n_clusters: Annotated[int | None, typer.Option(help="Clusters; default: √n.")] = None,
-    lsh: Annotated[list[str], typer.Option(help="n_bits×n_tables, such as 10x5, or nothing; repeat it.")] = ["10x5"],  # noqa: B006
+    lsh: Annotated[list[str], typer.Option(help="n_bits×n_tables, or nothing; repeat it.")] = ["10x5"],  # noqa: B006
     lsh_uncentred: Annotated[bool, typer.Option(help="LSH also without centring.")] = False,
     queries: Annotated[int, typer.Option(help="Searches in each LSH index.")] = 200,
     folder: Annotated[Path | None, typer.Option(help="Where the vectors lie while it runs.")] = None,

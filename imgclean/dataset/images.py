@@ -6,6 +6,7 @@ import mimetypes
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,7 +34,7 @@ def _mime(fmt: str) -> str:
 
 
 def open_image(
-    path: str | os.PathLike,
+    path: str | os.PathLike | BinaryIO,
     size: int | None = None,  # shorter side needed, in pixels: JPEGs are then decoded at a reduced scale
     max_pixels: int | None = None,  # refuse larger ones; default: Pillow's own limit, 179 million
 ) -> Image.Image:  # RGB, 8 bits a channel
@@ -89,7 +90,7 @@ def _deep_gray(im: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
 
-def _reason(path: str | os.PathLike, err: Exception) -> str:
+def _reason(path: str | os.PathLike | BinaryIO, err: Exception) -> str:
     if isinstance(err, UnreadableImage):
         return str(err)
     if isinstance(err, FileNotFoundError):
@@ -97,7 +98,8 @@ def _reason(path: str | os.PathLike, err: Exception) -> str:
     if isinstance(err, PermissionError):
         return "no permission to read the file"
     if isinstance(err, UnidentifiedImageError):
-        return "the file is empty" if Path(path).stat().st_size == 0 else "not an image that Pillow can read"
+        n_bytes = path.seek(0, os.SEEK_END) if hasattr(path, "seek") else Path(path).stat().st_size
+        return "not an image that Pillow can read" if n_bytes else "the file is empty"
     if isinstance(err, OSError) and err.strerror:
         return err.strerror.lower()
     return " ".join(str(err).split()) or type(err).__name__
