@@ -1,4 +1,4 @@
-"""The shell's door: `imgclean find FOLDER`, `demo` and `cache`. Data goes to stdout, everything else to stderr."""
+"""The shell's door: `imgclean find FOLDER`, `index`, `similar`, `demo` and `cache`. Data goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .dataset.items import Items
     from .dataset.samples import Planted
     from .find.groups import Group, Groups
+    from .query import Index
 
 app = typer.Typer(help="Find, review and clean duplicate images.", no_args_is_help=True, add_completion=False)
 NOTEBOOK = "01_find_duplicates.ipynb"
@@ -83,6 +84,82 @@ def find(
         _print_groups(ds, groups)
         _print_unreadable(ds)
         _print_summary(ds, groups)
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; subfolders are searched, too.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="INDEX", help="File to write, or to bring up to date.")
+    ],
+    arch: Annotated[
+        str, typer.Option(help="timm or torchvision model that looks.")
+    ] = "tf_efficientnet_lite0",
+    lsh: Annotated[
+        bool, typer.Option("--lsh", help="Search by hashes, 5 tables of 10 bits, in place of exactly.")
+    ] = False,
+    use_cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Never look at the same image twice.")
+    ] = True,
+) -> None:
+    "Make INDEX of the images below FOLDER, for `similar`; one that is there is brought up to date."
+    with _clear_errors():
+        _check_writable(out, "-o")
+        from .find.lsh import LSHIndex
+        from .query import build_index
+
+        made = build_index(folder, out, arch=arch, lsh=LSHIndex() if lsh else None, cache=use_cache)
+        typer.echo(f"{len(made)} images in {printable(str(out))}", err=True)
+
+
+@app.command()
+def similar(
+    image: Annotated[str, typer.Argument(metavar="IMAGE_OR_URL", help="File, or http or https URL.")],
+    index: Annotated[Path, typer.Option("--index", metavar="INDEX", help="What `imgclean index` wrote.")],
+    n: Annotated[int, typer.Option("-n", help="How many images.")] = 5,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the image and those like it into this file.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout.")
+    ] = None,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="URLs of this machine and its own network as well.")
+    ] = False,
+) -> None:
+    "List the N images of INDEX that are most like IMAGE_OR_URL, most similar first."
+    to_stdout = str(json_file) == "-"
+    with _clear_errors():
+        _check_writable(save, "--save")
+        _check_writable(None if to_stdout else json_file)
+        from .query import Index, find_similar
+
+        searched = Index.load(index)
+        found = find_similar(image, searched, n, allow_private=allow_private)
+        lines = [(_relative(path, searched.root), similarity) for path, similarity in found]
+        text = _similar_json(image, searched, lines)
+        if json_file and not to_stdout:
+            json_file.write_text(text, encoding="utf-8")
+        if save:
+            found.plot().savefig(save)
+        if to_stdout:
+            typer.echo(text, nl=False)
+        else:
+            for name, similarity in lines:
+                typer.echo(f"{similarity:.4f}  {printable(name)}")
+
+
+def _similar_json(image: str, searched: Index, lines: list[tuple[str, float]]) -> str:
+    "The result of `similar` in JSON, version 1 (docs/indexes.md)."
+    found = {
+        "version": 1,
+        "query": image,
+        "root": str(searched.root),
+        "settings": searched.settings,
+        "images": len(searched),
+        "similar": [{"path": name, "similarity": round(similarity, 6)} for name, similarity in lines],
+    }
+    return json.dumps(found, indent=1) + "\n"
 
 
 @app.command()
@@ -168,10 +245,10 @@ def printable(text: str) -> str:
     )
 
 
-def _check_writable(file: Path | None) -> None:
+def _check_writable(file: Path | None, option: str = "--json") -> None:
     "Complain before the long work, not after it."
     if file and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise ValueError(f"cannot write {str(file)!r}; give --json a file in a folder that exists")
+        raise ValueError(f"cannot write {str(file)!r}; give {option} a file in a folder that exists")
 
 
 def _print_groups(ds: Items, groups: Groups) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import http.client
 import io
 import ipaddress
+import os
 import socket
 import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from time import monotonic
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import certifi
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .images import UnreadableImage, open_image
 
@@ -23,6 +26,7 @@ SECONDS = 20.0
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as a gateway of IPv6 spells them
 
 
@@ -218,6 +222,24 @@ def is_public(address: str) -> bool:
         if inner:
             return is_public(str(inner))
     return ip.is_global and not ip.is_multicast
+
+
+@contextmanager
+def as_file(image: str | os.PathLike | Image.Image, allow_private: bool = False) -> Iterator[Path]:
+    "A file that holds `image`, a file, a URL or a picture; what had to be written is gone after the block."
+    if isinstance(image, (str, os.PathLike)) and "://" not in os.fspath(image):
+        yield Path(image)
+        return
+    with tempfile.TemporaryDirectory(prefix="imgclean-") as folder:
+        path = Path(folder, "query.png")  # Pillow goes by the content, not by the name
+        if isinstance(image, Image.Image):
+            image = ImageOps.exif_transpose(image)
+            (image if image.mode in PNG_MODES else image.convert("RGB")).save(path, "PNG")
+        elif isinstance(image, str):
+            path.write_bytes(fetch(image, allow_private=allow_private))
+        else:
+            raise TypeError(f"got a {type(image).__name__}; give a file, a URL or a PIL image")
+        yield path
 
 
 def _must_be_image(data: bytes, url: str) -> None:

@@ -50,7 +50,9 @@ def save_arrays(
 
 
 def load_arrays(
-    path: str | os.PathLike, kind: str, names: Iterable[str]
+    path: str | os.PathLike,
+    kind: str,
+    names: Iterable[str] | None = None,  # default: all
 ) -> tuple[dict, dict[str, np.ndarray]]:  # (about, arrays)
     "What `save_arrays` wrote; raises `ValueError` for a damaged file, one of another kind or a newer version."
     wrong = f"{os.fspath(path)!r} is no {kind} of imgclean or is damaged; build it anew"
@@ -61,7 +63,7 @@ def load_arrays(
                 raise ValueError(wrong)
             if about["version"] != VERSION:
                 raise _Newer(about["version"])
-            return about, {name: file[name] for name in names}
+            return about, {name: file[name] for name in (file.files if names is None else names)}
     except _Newer as err:
         raise ValueError(
             f"{os.fspath(path)!r} is a {kind} of version {err}, this imgclean reads version {VERSION}; build it anew"
