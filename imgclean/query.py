@@ -173,7 +173,7 @@ def build_index(
     Of an index in `out`, the vectors of files that have not changed are taken over, files that are gone are left
     out, and only new and changed ones are looked at. Raises `ValueError` where `out` is no index, or one by
     another model, layer or pooling.
-    Source: "Finding similar images using deep learning and locality sensitive hashing", A. Agrawal, 2019.
+    Source: "Finding similar images using deep learning and locality sensitive hashing", towardsdatascience.com.
     """
     if getattr(pool, "__name__", None) not in POOLS:
         raise ValueError(f"pool is {pool!r}; an index is made with AdaptiveConcatPool2d, GeM or None")

@@ -18,7 +18,7 @@ def pixel_vectors(
     """The colours of each readable image's pixels, scaled to length 1, and the items in the rows' order.
 
     Tells a picture from others as long as nothing moves in it; a black one is a row of zeros.
-    Source: "A scalable solution to detect duplicate images", C. Park, 2022.
+    Source: "A scalable solution to detect duplicate images", mlearning.ai.
     """
     if size < 1:
         raise ValueError(f"size is {size}; give at least one pixel a side")

@@ -32,7 +32,7 @@ class KMeans:
 
     After `fit`: `centroids` (k, d) float32, `inertia` (mean squared distance of the sample to its centroids),
     `far_distance`. `settings` says what made the embeddings (arch, layer, pool, fingerprint) and travels along.
-    Source: "A scalable solution to detect duplicate images", C. Park, 2022; k-means of scikit-learn.
+    Source: "A scalable solution to detect duplicate images", mlearning.ai; k-means of scikit-learn.
     """
 
     def __init__(self, n_clusters: int | None = None, *, seed: int = 0, settings: Mapping | None = None):
