@@ -9,8 +9,11 @@ import psutil
 import torch
 
 log = logging.getLogger(__name__)
-MOST_EXACT = {"cpu": 1_000_000, "cuda": 10_000_000}  # rows; about a quarter of an hour on two cores
-CLUSTERS_RECALL = 0.95  # of pairs at .9 with three clusters a row, measured in docs/search.md
+MOST_EXACT = {
+    "cpu": 1_000_000,
+    "cuda": 10_000_000,
+}  # rows; about an hour on one CPU thread, see docs/search.md
+CLUSTERS_RECALL = 0.94  # of pairs at .9, three clusters a row, on a million synthetic rows in a prototype
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def choose_method(
         why = f"exact search of {n} rows takes {needed / 1e9:.1f} GB, and {memory / 1e9:.1f} GB may be used"
         choice = Choice("clusters", CLUSTERS_RECALL, memory, why)
     elif n > most:
-        why = f"{n} rows are more than the {most} for which exact search on {kind} is a matter of minutes"
+        why = f"{n} rows are more than the {most} for which exact search on {kind} is a matter of an hour at most"
         choice = Choice("clusters", CLUSTERS_RECALL, needed, why)
     else:
         choice = Choice("exact", 1.0, needed, f"{n} rows are at most the {most} that exact search can afford")

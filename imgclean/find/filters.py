@@ -19,7 +19,7 @@ BF16_MARGIN = 2 * 2**-8 + 2**-16 + 2**-9 + 1e-4
 # A sketch is kept in float16 (11 bits; below 6e-5 fixed point) and its 257 products summed in float32.
 HALF_MARGIN = 2 * 2**-11 + 2**-22 + 32 * 2**-25 + 257 * 2**-24
 WIDTHS = (64, 128, 256)  # columns of a sketch, the residual's included
-SAMPLE = 4096  # rows from which the axes come
+SAMPLE = 2048  # rows from which the axes come
 LEAST_SAMPLE = 512  # however long the rows are
 PROBE = 1024  # of these, the rows that are compared with each other to see what a filter lets through
 

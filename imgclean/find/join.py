@@ -19,7 +19,7 @@ from .tiles import ROUNDING, Rows, Tile, same_width, tiles
 log = logging.getLogger(__name__)
 SMALL = 10**11  # products of two numbers, which take about a second: fewer are not worth a look at filters
 PAYS = 20  # times what choosing a filter takes, the search without one must take
-CHOOSING = 0.1  # seconds that choosing a filter takes, before it was measured
+CHOOSING = 0.2  # seconds that choosing a filter takes, before it was measured
 TRIES = 3  # tiles in a row that a filter may fail before it is set aside for a while
 
 
