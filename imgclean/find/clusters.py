@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .best import Best
+from .choose import CLUSTERS_RECALL, Choice, choose_method, exact_memory
 from .groups import group_pairs
 from .kmeans import KMeans
 from .pairs import Pairs
@@ -16,9 +17,18 @@ from .tiles import Rows, same_width
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["KMeans", "Split", "cluster_pairs", "cluster_pairs_between", "plot_clusters", "split_duplicates"]
+__all__ = [
+    "KMeans",
+    "Split",
+    "cluster_pairs",
+    "cluster_pairs_between",
+    "find_pairs",
+    "plot_clusters",
+    "split_duplicates",
+]
 
 N_ASSIGN = 3  # clusters of a row; one alone loses the pairs that lie on both sides of a border
+RECALL = {"exact": 1.0, "clusters": CLUSTERS_RECALL}
 PLOTTED = 5000  # rows in a picture
 
 
@@ -59,6 +69,26 @@ def cluster_pairs(
             keep.add(i[first], j[first], found.score[first])
             more += found.left_out
     return _with_left_out(keep.pairs(), more)
+
+
+def find_pairs(
+    emb: np.ndarray,  # (n, d) float16 or float32; may be an np.memmap
+    *,
+    min_similarity: float,
+    method: str = "auto",  # or "exact", "clusters"
+    max_pairs: int | None = None,
+    memory: int | None = None,  # bytes that "auto" may count on; default: half of what is free
+) -> tuple[Pairs, Choice]:
+    """Pairs by exact search where that can be afforded, else by clusters; and which it was, why, and its expected recall."""
+    rows, d = np.shape(emb) if np.ndim(emb) == 2 else (0, 0)  # others are refused by what searches them
+    if method == "auto":
+        choice = choose_method(rows, d, memory=memory)
+    elif method in RECALL:
+        choice = Choice(method, RECALL[method], exact_memory(rows, d), f"method={method!r} was asked for")
+    else:
+        raise ValueError(f"method is {method!r}; give 'auto', 'exact' or 'clusters'")
+    search = similar_pairs if choice.method == "exact" else cluster_pairs
+    return search(emb, min_similarity=min_similarity, max_pairs=max_pairs), choice
 
 
 def cluster_pairs_between(

@@ -2,13 +2,14 @@ import matplotlib
 import numpy as np
 import pytest
 from brute import check_pairs, components, cosines, lower
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imgclean.find.clusters import (
     KMeans,
     cluster_pairs,
     cluster_pairs_between,
+    find_pairs,
     plot_clusters,
     split_duplicates,
 )
@@ -34,7 +35,10 @@ def keys(pairs):
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 8), st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_the_pairs_are_those_that_share_a_cluster(seed, n, n_clusters, n_assign):
-    x, n_clusters = relu_vectors(n, 6, seed, n // 4), min(n, n_clusters)
+    x = relu_vectors(n, 6, seed, n // 4)
+    alive = np.count_nonzero(x.any(1))  # a ReLU may leave nothing of a short row
+    assume(alive > 1)
+    n_clusters = min(alive, n_clusters)
     model = KMeans(n_clusters, seed=1).fit(x)
     near = model.nearest(x, min(n_assign, n_clusters))[0]
     shared = (near[:, None, :, None] == near[None, :, None, :]).any((2, 3))
@@ -108,6 +112,25 @@ def test_new_images_against_old_equal_exact_search_where_all_clusters_are_looked
     some = cluster_pairs_between(old, new, model, min_similarity=0.9, n_assign=2)
     assert keys(some) <= keys(exact) and len(some) > 0.8 * len(exact)
     assert len(cluster_pairs_between(old, new[:0], model, min_similarity=0.9)) == 0
+
+
+def test_what_searches_is_chosen_and_said():
+    x = relu_vectors()
+    exact, choice = find_pairs(x, min_similarity=0.9)
+    assert list(exact) == list(similar_pairs(x, min_similarity=0.9)) and (
+        choice.method,
+        choice.expected_recall,
+    ) == ("exact", 1)
+    assert "400 rows" in choice.reason
+    for args in ({"memory": 1}, {"method": "clusters"}):
+        found, choice = find_pairs(x, min_similarity=0.9, max_pairs=3, **args)
+        assert choice.method == "clusters" and 0.9 < choice.expected_recall < 1
+        assert list(found) == list(cluster_pairs(x, min_similarity=0.9, max_pairs=3))
+    assert find_pairs(x, min_similarity=0.9, method="exact", memory=1)[1].method == "exact"
+    with pytest.raises(ValueError, match="method is 'lsh'"):
+        find_pairs(x, min_similarity=0.9, method="lsh")
+    with pytest.raises(ValueError, match="one row an image"):
+        find_pairs(x[0], min_similarity=0.9)
 
 
 def test_the_split_keeps_one_of_each_group():
