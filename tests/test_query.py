@@ -35,32 +35,40 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory):
-    "A folder and its index, made once: nobody may change them."
-    folder = tmp_path_factory.mktemp("once")
-    write_pictures(folder / "shop", NAMES, [1, 2, 1, 3, 1, 4, 5, 4])
-    (folder / "shop/dog/broken.jpg").write_text("no image")
-    return build_index(folder / "shop", folder / "shop.idx", progress=False), folder
+def shop(tmp_path_factory):
+    "Eight pictures in two classes, one of them three times, one twice, and a broken file. Nobody may change them."
+    folder = tmp_path_factory.mktemp("once") / "shop"
+    write_pictures(folder, NAMES, [1, 2, 1, 3, 1, 4, 5, 4])
+    (folder / "dog/broken.jpg").write_text("no image")
+    return folder
 
 
-@pytest.fixture(autouse=True)
-def one_learner(once, monkeypatch):
-    "Building the same Learner again for each test takes most of its time."
-    monkeypatch.setattr(query, "default_learner", lambda source, arch=None: once[0]._learn)
+@pytest.fixture(scope="module")
+def small(shop):
+    "A Learner in no time, of random weights: copies are copies to it, too."
+    return default_learner(shop, "mobilenetv3_small_050", pretrained=False, size=64)
+
+
+@pytest.fixture(scope="module")
+def once(shop, small):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query, "default_learner", lambda source, arch: small)
+        index = build_index(shop, shop.parent / "shop.idx", progress=False)
+    return index, shop.parent
 
 
 @pytest.fixture
-def shop(once):
-    return once[1] / "shop"
+def small_learner(small, monkeypatch):
+    monkeypatch.setattr(query, "default_learner", lambda source, arch: small)
 
 
 @pytest.fixture
-def indexed(once):
+def indexed(once, small_learner):
     return replace(once[0], settings=dict(once[0].settings)), once[1] / "shop.idx"
 
 
 @pytest.fixture
-def copied(once, tmp_path):
+def copied(once, small_learner, tmp_path):
     "A folder that may be changed, and the index of it as it is."
     shutil.copytree(once[1] / "shop", tmp_path / "shop")
     shutil.copyfile(once[1] / "shop.idx", tmp_path / "shop.idx")
@@ -89,7 +97,7 @@ def test_the_most_similar_images_are_those_of_brute_force(indexed, shop):
     assert list(index.names) == NAMES
     found = find_similar(shop / "dog/b.jpg", index, 8)
     items = Items.from_folder(shop)
-    vectors = embed(default_learner(items), items, progress=False).vectors.astype(np.float64)
+    vectors = embed(index._learn, items, progress=False).vectors.astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose([s for _, s in found], np.sort(vectors @ vectors[5])[::-1], atol=1e-4)
     assert set(names(found[:2], shop)) == {"dog/b.jpg", "dog/d.jpg"} and found[1].similarity == pytest.approx(
@@ -182,7 +190,9 @@ def test_search_by_lsh_finds_the_copies_and_survives_the_file(copied, once):
 
 
 def test_an_index_by_a_learner_of_ones_own_needs_it_again(shop, tmp_path):
-    learn, other = default_learner(shop), default_learner(shop)
+    learn, other = (
+        default_learner(shop, "mobilenetv3_small_050", pretrained=False, size=64) for _ in range(2)
+    )
     index = build_index(learn, tmp_path / "i", pool=GeM, progress=False)
     assert index.settings["pool"] == "GeM" and index.settings["learner"] == "own"
     assert names(find_similar(picture(2), index, 1), shop) == ["cat/b.jpg"]
@@ -196,7 +206,7 @@ def test_an_index_by_a_learner_of_ones_own_needs_it_again(shop, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"layer": "0.model.blocks.5"}, "made with layer .* now it is '0.model.blocks.5'"),
+        ({"layer": "0.model.blocks.2"}, "made with layer .* now it is '0.model.blocks.2'"),
         ({"pool": GeM}, "made with pool 'AdaptiveConcatPool2d', now it is 'GeM'"),
         ({"pool_dim": 2}, "made with pool_dim 1, now it is 2"),
     ],
@@ -278,14 +288,15 @@ def test_the_shell_makes_an_index_and_searches_it(shop, tmp_path):
     made = run.invoke(app, ["index", str(shop), "-o", str(file), "--lsh"])
     assert made.exit_code == 0 and made.stdout == "" and f"8 images in {file}" in made.stderr
     args = ["similar", str(shop / "dog/d.jpg"), "--index", str(file), "-n", "2"]
-    lines = run.invoke(app, [*args, "--save", str(grid)]).stdout.splitlines()
+    lines = run.invoke(
+        app, [*args, "--save", str(grid), "--json", str(tmp_path / "found.json")]
+    ).stdout.splitlines()
     assert sorted(line.split("  ")[1] for line in lines) == ["dog/b.jpg", "dog/d.jpg"]
     assert lines[0].startswith("1.0000") and Image.open(grid).width > 300
     found = json.loads(run.invoke(app, [*args, "--json", "-"]).stdout)
     assert list(found) == ["version", "query", "root", "settings", "images", "similar"]
     assert found["images"] == 8 and found["settings"]["arch"] == "tf_efficientnet_lite0"
     assert [s["similarity"] for s in found["similar"]] == [pytest.approx(1, abs=1e-5)] * 2
-    run.invoke(app, [*args, "--json", str(tmp_path / "found.json")])
     assert json.loads((tmp_path / "found.json").read_text()) == found
 
 
