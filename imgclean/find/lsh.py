@@ -70,7 +70,10 @@ class LSHIndex:
                 "embed both with the same model and layer"
             )
         new = np.zeros((rows.n, rows.d), dtype=np.float32)
-        new[rows.numbers(np.arange(len(rows)))] = rows.take(slice(None)).numpy()
+        step = max(1, AT_ONCE // max(1, rows.d))
+        for a in range(0, len(rows), step):
+            b = min(len(rows), a + step)
+            new[rows.numbers(np.arange(a, b))] = rows.take(slice(a, b)).numpy()
         if not len(self.mean):
             self._lay_planes(new)
         self.vectors = np.concatenate([self.vectors, new]) if len(self) else new

@@ -63,6 +63,8 @@ def test_several_clusters_a_row_find_what_one_loses_at_the_borders():
         len(keys(cluster_pairs(x, min_similarity=0.9, n_clusters=40, n_assign=m)) & true) / len(true)
         for m in (1, 2, 3)
     ]
+    default = cluster_pairs(x, min_similarity=0.9, n_clusters=40)
+    assert len(keys(default) & true) / len(true) == recall[2]
     assert recall[0] < recall[1] < recall[2] and recall[0] < 0.93 and recall[2] > 0.97
 
 
