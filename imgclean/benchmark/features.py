@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 from functools import partial
 from importlib.util import find_spec
@@ -39,6 +38,8 @@ def features(
     ] = False,
 ) -> None:
     "Images a second of a whole pass into a fresh cache, its share of what is possible, and of a second pass."
+    import resource  # not on Windows
+
     if peer and not find_spec("imagededup"):
         raise typer.BadParameter("--peer needs imagededup; pip install imagededup")
     items = Items.from_folder(folder)
@@ -55,7 +56,8 @@ def features(
             seconds, seen = _timed(look)
             warm.append(seconds)
             chosen, d = seen.precision, seen.vectors.shape[1]
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
+            if run == 0:  # a peak lasts: the peer's would count
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
             for workers, times in theirs.items() if peer else ():
                 times.append(_imagededup(learn, folder, size, workers))
     forward, decode = _bare(learn, items, chosen)
@@ -90,6 +92,8 @@ def _timed(work) -> tuple[float, object]:
 
 def _memory_mb() -> float:
     "Memory of this process now; its peak so far where that cannot be read."
+    import resource
+
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20

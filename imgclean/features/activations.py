@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL
+import timm
 import torch
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.torch_core import default_device
@@ -24,6 +25,7 @@ from ..dataset.items import Items
 from .backbones import evaluating, layer_names
 from .cache import Cache, fingerprint_of
 from .inputs import LearnerInputs, Looked, ModuleInputs, batches
+from .pooling import Pooled
 from .precision import CHUNK, PRECISIONS, Plans, memory_kept
 from .rows import Rows
 
@@ -68,7 +70,7 @@ def embed(
     """
     if not len(items):
         raise ValueError("there are no images to look at; give a folder or a Learner that holds some")
-    if np.dtype(dtype) not in (np.float32, np.float16):
+    if str(dtype) not in ("float32", "float16") and dtype not in (np.float32, np.float16):
         raise ValueError(f"dtype is {dtype}; give 'float32' or 'float16'")
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}, or None")
@@ -96,11 +98,16 @@ class Eye:
     def __init__(
         self, model, looked: Looked, probe: torch.Tensor, layer, pooling: nn.Module, device, bs: int
     ):
-        self.looked, self.device, self.precision = looked, device, ""
-        own = next((p.device for p in model.parameters()), device)
-        self.layers = layer_names(model, self._batch(probe, own), layer)
-        self.plans = Plans(model, self.layers, pooling, device, self._batch(probe, device))
-        widths = [v.shape[1] for v in self.plans.plain.parts(self._batch(probe, device))]
+        self.looked, self.device, self.precision, self.probe = looked, device, "", probe
+        own = next(iter(model.parameters()), torch.zeros(1))  # a model may be elsewhere, or in half precision
+        self.layers = layer_names(model, self._batch(probe).to(own.device, own.dtype), layer)
+        xb = self._batch(probe)
+        self.plans = Plans(model, self.layers, pooling, device, xb)
+        try:
+            widths = [v.shape[1] for v in self.plans.plain.parts(xb)]
+        except BaseException:
+            self.close()
+            raise
         ends = np.cumsum(widths).tolist()
         self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         self.d = ends[-1]
@@ -113,10 +120,19 @@ class Eye:
         pictures = self.looked.seen()
         if pictures is None:
             return None
-        seen = [self._batch(x, torch.device("cpu")).numpy() for x in pictures]
-        weights = fingerprint_of(v.detach().cpu().float().numpy() for v in model.state_dict().values())
-        names = [torch.__version__, PIL.__version__, repr(model), *self.layers, repr(pooling)]
-        return [*names, self.looked.inputs.size, *seen, weights]
+        try:
+            seen = [self._batch(x[None]).cpu().numpy() for x in pictures]
+        except Exception:  # a batch transform that wants real images
+            return None
+        after = _only_after(self.plans.plain, self.layers, self._batch(self.probe))
+        parts = [(name, m) for name, m in model.named_modules() if name not in after]
+        shape = [f"{name} {type(m).__name__}({m.extra_repr()})" for name, m in parts]
+        own = [v for _, m in parts for v in (*m.parameters(recurse=False), *m.buffers(recurse=False))]
+        own += pooling.state_dict().values()
+        weights = fingerprint_of(_array(v) for v in own)
+        versions = [torch.__version__, PIL.__version__, timm.__version__]
+        settings = [*self.layers, repr(pooling), self.looked.inputs.size, self.looked.max_pixels]
+        return [*versions, *shape, *settings, *seen, weights]
 
     def fingerprint(self, *more: object) -> bytes | None:
         "Digest of all that vectors depend on, and of `more`, but for the images; `None` where that cannot be told."
@@ -138,7 +154,7 @@ class Eye:
         The last bits of a result depend on that size: with always the same one, a run that was interrupted gives
         what an undisturbed one gives. It is halved where a GPU's memory does not hold it.
         """
-        xb = self._batch(xb, self.device)
+        xb = self._batch(xb)
         while True:
             try:
                 return np.concatenate([self._chunk(x) for x in xb.split(self.chunk)])
@@ -155,22 +171,45 @@ class Eye:
             xb = torch.cat([xb, xb[:1].expand(self.chunk - n, *xb.shape[1:])])
         return self.network(xb)[:n].float().cpu().numpy()
 
-    def _batch(self, xb: torch.Tensor, device: torch.device) -> torch.Tensor:
-        # fastai's subclasses of tensors would slow every operation down.
-        xb = self.looked.inputs.batch(xb.to(device)).to(device).as_subclass(torch.Tensor)
-        # Convolutions are faster in this layout.
-        return xb.contiguous(memory_format=torch.channels_last) if xb.ndim == 4 else xb
+    def _batch(self, xb: torch.Tensor) -> torch.Tensor:
+        # On the device of the Learner's batch transforms; fastai's subclasses of tensors would slow all down.
+        return self.looked.inputs.batch(xb.to(self.device)).to(self.device).as_subclass(torch.Tensor)
 
     def _some(self) -> torch.Tensor:
         "A chunk of images to try precisions on."
-        xs, step = [], max(len(self.looked) // (4 * self.chunk), 1)
-        for k in range(0, len(self.looked), step):
-            if (x := self.looked[k][1]) is not None:
-                xs.append(x)
-            if len(xs) == self.chunk:
-                break
-        xs *= -(-self.chunk // len(xs))
-        return self._batch(torch.stack(xs[: self.chunk]), self.device)
+        samples = [(0, self.probe[0], "")]
+        for k in range(0, len(self.looked), max(len(self.looked) // (4 * self.chunk), 1)):
+            if len(samples) <= self.chunk and (sample := self.looked[k])[1] is not None:
+                samples.append(sample)
+        samples = (samples[1:] or samples) * self.chunk
+        return self._batch(self.looked.collate(samples[: self.chunk])[1])
+
+
+def _array(value: object) -> object:
+    "A tensor as an array, whatever its precision; what is no plain tensor as text."
+    if isinstance(value, torch.Tensor) and not value.is_quantized:
+        return value.detach().cpu().float().numpy()
+    return repr(value)
+
+
+def _only_after(net: Pooled, layers: Sequence[str], xb: torch.Tensor) -> set[str]:
+    "Names of the modules that run only when all of `layers` have: a head, which no vector depends on."
+    model, open_layers = net.model, set(layers)
+    ran: dict[nn.Module, bool] = {}  # module -> before the last layer has finished
+    handles = [
+        m.register_forward_pre_hook(lambda m, _: ran.update({m: ran.get(m, False) or bool(open_layers)}))
+        for m in model.modules()
+    ]
+    handles += [
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: open_layers.discard(name))
+        for name in layers
+    ]
+    try:
+        net(xb)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name for name, m in model.named_modules() if ran.get(m) is False}
 
 
 class _Pass:
@@ -241,7 +280,7 @@ def _looker(source, tfm) -> tuple[nn.Module, LearnerInputs | ModuleInputs, torch
             raise ValueError(
                 "tfm is given with a Learner, which has transforms of its own; give learn.model to use tfm"
             )
-        own = next(source.model.parameters()).device
+        own = next((p.device for p in source.model.parameters()), torch.device("cpu"))
         return source.model, LearnerInputs(source), torch.device(source.dls.device or own)
     if not isinstance(source, nn.Module):
         raise TypeError(f"got a {type(source).__name__} to look with; give a fastai Learner or an nn.Module")

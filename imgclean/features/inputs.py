@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,7 @@ class Looked(Dataset):
         self, inputs: LearnerInputs | ModuleInputs, paths: Sequence[Path], max_pixels: int | None = None
     ):
         self.inputs, self.paths, self.max_pixels = inputs, paths, max_pixels
+        self.lock = nullcontext()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,7 +96,8 @@ class Looked(Dataset):
         except UnreadableImage as err:
             return k, None, str(err)
         mode = self.inputs.mode
-        return k, self.inputs.tensor(image.convert(mode) if mode else self.paths[k]), ""
+        with self.lock:
+            return k, self.inputs.tensor(image.convert(mode) if mode else self.paths[k]), ""
 
     def first(self) -> tuple[torch.Tensor | None, dict[int, str]]:
         "The first image that can be read, as a batch of one; those before it, with the reason."
@@ -105,15 +109,14 @@ class Looked(Dataset):
             errors[k] = error
         return None, errors
 
-    def seen(self) -> list[torch.Tensor] | None:  # each (1, c, h, w), ready for the model
-        "Pictures made on the spot as the model would see them; `None` where files are read in a way of their own."
+    def seen(self) -> list[torch.Tensor] | None:  # each (c, h, w)
+        "Pictures made on the spot after the item transforms; `None` where files are read in a way of their own."
         if not self.inputs.mode:
             return None
         noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
         pictures = [Image.fromarray(a) for a in (noise, noise[:, :200], noise[:40, :56])]
         try:
-            xs = [self.inputs.tensor(p.convert(self.inputs.mode)) for p in pictures]
-            return [self.inputs.batch(x[None]) for x in xs]
+            return [self.inputs.tensor(p.convert(self.inputs.mode)) for p in pictures]
         except Exception:  # a transform that wants real images
             return None
 
@@ -139,10 +142,22 @@ def batches(looked: Looked, ks: Sequence[int], bs: int, num_workers: int | None 
     workers = min(os.cpu_count() or 1, 8, len(ks) // 64) if num_workers is None else num_workers
     if workers and sys.platform != "linux":
         return _by_threads(looked, ks, bs, workers)
-    return iter(DataLoader(Subset(looked, ks), bs, num_workers=workers, collate_fn=looked.collate))
+    fork = "fork" if workers else None  # Python 3.14 would start them in a way that has to pickle
+    return iter(
+        DataLoader(
+            Subset(looked, ks),
+            bs,
+            num_workers=workers,
+            collate_fn=looked.collate,
+            multiprocessing_context=fork,
+        )
+    )
 
 
 def _by_threads(looked: Looked, ks: Sequence[int], bs: int, workers: int) -> Iterator[tuple]:
+    looked.lock = (
+        threading.Lock()
+    )  # fastai's transforms keep state; opening, which takes the time, is parallel
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque = deque()
         for start in range(0, len(ks), bs):

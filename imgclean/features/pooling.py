@@ -13,10 +13,17 @@ from torch import nn
 class Pooled(nn.Module):
     "A model whose hooked layers' outputs are pooled and flattened: from a batch to vectors, (bs, d) float32"
 
-    def __init__(self, model: nn.Module, layers: Sequence[str], pooling: nn.Module):
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        pooling: nn.Module,
+        dtype: torch.dtype = torch.float32,  # what the model computes in
+        layout: torch.memory_format = torch.contiguous_format,  # of the batches: convolutions like channels last
+    ):
         super().__init__()
         self.model, self.pooling, self.layers = model, pooling, list(layers)
-        self.dtype = torch.float32  # what the model computes in
+        self.dtype, self.layout = dtype, layout
         self.channels_last = any(getattr(m, "output_fmt", None) == "NHWC" for m in model.modules())
         self.outputs: dict[str, object] = {}
         self.handles = [
@@ -38,7 +45,7 @@ class Pooled(nn.Module):
     def parts(self, xb: torch.Tensor) -> list[torch.Tensor]:  # each (bs, d of the layer) float32
         "The vectors of each layer."
         self.outputs.clear()
-        self.model(xb.to(self.dtype))
+        self.model(xb.to(self.dtype, memory_format=self.layout if xb.ndim == 4 else torch.preserve_format))
         vectors = [self._pooled(name) for name in self.layers]
         self.outputs.clear()
         if len(vectors) > 1:  # else the layer with the largest activations would decide alone

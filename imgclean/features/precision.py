@@ -53,16 +53,23 @@ class Plans:
             self.plain = Pooled(model, layers, pooling)
             return
         self.plain = Pooled(copy.deepcopy(self.bare), layers, pooling)
+        self.layout = torch.contiguous_format
         self._prepare(xb)
 
     def _prepare(self, xb: torch.Tensor) -> None:
         "Fold batch norms and lay out the weights for convolutions, where the vectors stay the same."
-        before = copy.deepcopy(self.bare)
-        self.bare.to(memory_format=torch.channels_last)
-        if fold_batch_norms(self.bare, xb, keep=self.layers):
-            folded = Pooled(copy.deepcopy(self.bare), self.layers, self.pooling)
-            if _agreement(folded(xb), self.plain(xb)) < 1 - 1e-6:
-                self.bare = before.to(memory_format=torch.channels_last)
+        before = self.bare
+        for fold in (True, False):
+            try:
+                bare = copy.deepcopy(before).to(memory_format=torch.channels_last)
+                if fold:
+                    fold_batch_norms(bare, xb, keep=self.layers)
+                net = Pooled(copy.deepcopy(bare), self.layers, self.pooling, layout=torch.channels_last)
+                if _agreement(net(xb), self.plain(xb)) > 1 - 1e-6:
+                    self.bare, self.layout = bare, torch.channels_last
+                    return
+            except Exception as err:  # weights that are computed, or a `view` that wants another layout
+                log.debug("the model is used %s: %s", "unfolded" if fold else "in its own layout", err)
 
     def network(self, precision: str = "fp32") -> Callable[[torch.Tensor], torch.Tensor]:
         "From a batch on the device to vectors, (bs, d) float32."
@@ -75,8 +82,8 @@ class Plans:
                 )
             return self.plain
         name, _, compiled = precision.partition("-")
-        net = Pooled(copy.deepcopy(self.bare).to(DTYPES[name]), self.layers, self.pooling)
-        net.dtype = DTYPES[name]
+        model = copy.deepcopy(self.bare).to(DTYPES[name])
+        net = Pooled(model, self.layers, self.pooling, DTYPES[name], self.layout)
         return torch.compile(net, dynamic=False, options={"freezing": True}) if compiled else net
 
     def fastest(self, xb: torch.Tensor, n: int) -> str:
@@ -115,8 +122,8 @@ def _timed(net: Callable, xb: torch.Tensor) -> float:
 
 def _agreement(a: torch.Tensor, b: torch.Tensor) -> float:
     "The least cosine of a row with its counterpart; 0 where a number is not finite."
-    cosine = nn.functional.cosine_similarity(a.double(), b.double(), dim=1)
-    same = (a == b).all(1)  # zero vectors too
+    cosine = nn.functional.cosine_similarity(a.cpu().double(), b.cpu().double(), dim=1)
+    same = (a == b).all(1).cpu()  # zero vectors too
     return float(torch.where(same, 1.0, cosine).nan_to_num(0).min())
 
 

@@ -26,7 +26,9 @@ class Rows:
 
     def __setitem__(self, k: int, row: np.ndarray) -> None:
         self._file.seek(k * self._row_bytes)
-        self._file.write(np.ascontiguousarray(row, dtype=self.dtype).data)
+        data = memoryview(np.ascontiguousarray(row, dtype=self.dtype)).cast("B")
+        while data:  # an unbuffered file may take less than it is given, and raises where the disk is full
+            data = data[self._file.write(data) :]
 
     def __getitem__(self, k: int) -> np.ndarray:
         self._file.seek(k * self._row_bytes)

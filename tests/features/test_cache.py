@@ -17,6 +17,7 @@ from pictures import picture, write_pictures
 from imgclean.dataset.items import Items
 from imgclean.features import activations
 from imgclean.features.activations import embed
+from imgclean.features.backbones import default_learner
 from imgclean.features.cache import Cache, fingerprint_of
 from imgclean.features.pooling import GeM
 
@@ -258,3 +259,37 @@ def test_a_vector_does_not_depend_on_its_place_in_the_batch(folder):
     straight = embed(learn, items, bs=4, num_workers=0).vectors
     shuffled = embed(learn, items.subset(order), bs=4, num_workers=0).vectors
     np.testing.assert_array_equal(straight[order], shuffled)
+
+
+def test_a_head_that_no_vector_depends_on_is_no_miss(folder, tmp_path, looks):
+    "`default_learner` has a new random head in every process, and one as wide as there are classes."
+    items, prints = Items.from_folder(folder), []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        learn = default_learner(folder)
+        prints.append(embed(learn, items, cache=tmp_path / "cache").fingerprint)
+        learn.model[1] = torch.nn.Flatten()
+    prints.append(embed(learn, items, cache=tmp_path / "cache").fingerprint)
+    assert sum(looks) == 10 and len(set(prints)) == 1
+    behind = [embed(default_learner(folder), items, layer="1.4").fingerprint for _ in range(2)]
+    assert behind[0] != behind[1]
+
+
+def test_another_limit_of_pixels_is_asked_anew(folder, tmp_path):
+    learn, items = small_learner(folder), Items.from_folder(folder)
+    assert len(embed(learn, items, cache=tmp_path / "cache").items) == 10
+    assert len(embed(learn, items, cache=tmp_path / "cache", max_pixels=100).items) == 0
+
+
+def test_a_poolings_own_weights_are_part_of_the_fingerprint(folder):
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+        def forward(self, x):
+            return x.mean((2, 3)) + self.scale
+
+    learn, items = small_learner(folder), Items.from_folder(folder)
+    one, two = (embed(learn, items, pool=lambda size, s=s: Scaled(s)).fingerprint for s in (1.0, 2.0))
+    assert one != two
