@@ -5,7 +5,10 @@ import torchvision
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
 from pictures import write_pictures
+from PIL import Image
 from torch import nn
+from torchvision.transforms import Compose, ToTensor
+from torchvision.transforms import Resize as SquishTo
 
 from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
@@ -95,6 +98,34 @@ def test_a_learner_may_look_at_other_images(shop, tmp_path):
         assert len(ds) == 3 and idxs == [(0, 2)]
     with pytest.raises(ValueError, match="no images"):  # not the Learner's own in their place
         DatasetFormatter.from_similars(learn, look_at=Items.from_folder(shop).subset([]))
+
+
+def test_a_plain_module_looks_at_a_folder(shop):
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18().eval()
+    tfm = Compose([SquishTo((64, 64)), ToTensor()])
+    look = dict(tfm=tfm, min_similarity=0.99999, progress=False, cache=False)
+    items, idxs = DatasetFormatter.from_similars(model, look_at=shop, **look)
+    found = [sorted(items.relpath(k) for k in group) for group in idxs]
+    assert sorted(found) == [["cat/a.jpg", "cat/c.jpg", "dog/a.jpg"], ["dog/b.jpg", "dog/d.jpg"]]
+    assert idxs.settings["arch"] == "ResNet" and idxs.settings["layer"] == "layer4"
+    with pytest.raises(ValueError, match="a ResNet holds no images; give look_at="):
+        DatasetFormatter.from_similars(model, **look)
+    with pytest.raises(ValueError, match="arch is 'resnet34', but a ResNet is given"):
+        DatasetFormatter.from_similars(model, look_at=shop, arch="resnet34", **look)
+
+
+def test_settings_reach_the_pass(shop):
+    layers = ["0.model.blocks.4", "0.model.blocks.6"]
+    big = Image.new("RGB", (2000, 1000))
+    big.save(shop / "cat" / "big.png")
+    items, idxs = DatasetFormatter.from_similars(
+        shop, layer=layers, dtype="float16", precision="fp32", max_pixels=10**6, progress=False, cache=False
+    )
+    assert [bad.path.name for bad in items.unreadable] == ["big.png"]
+    assert idxs.settings["layer"] == " + ".join(layers) and idxs.settings["precision"] == "fp32"
+    with pytest.raises(ValueError, match="precision is 'int8'; give one of fp32"):
+        DatasetFormatter.from_similars(shop, precision="int8", progress=False, cache=False)
 
 
 def test_n_and_min_similarity_bound_the_pairs(found):

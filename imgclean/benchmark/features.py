@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from functools import partial
 from importlib.util import find_spec
@@ -38,8 +39,6 @@ def features(
     ] = False,
 ) -> None:
     "Images a second of a whole pass into a fresh cache, its share of what is possible, and of a second pass."
-    import resource  # not on Windows
-
     if peer and not find_spec("imagededup"):
         raise typer.BadParameter("--peer needs imagededup; pip install imagededup")
     items = Items.from_folder(folder)
@@ -57,12 +56,14 @@ def features(
             warm.append(seconds)
             chosen, d = seen.precision, seen.vectors.shape[1]
             if run == 0:  # a peak lasts: the peer's would count
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
+                peak = _peak_mb() - before
             for workers, times in theirs.items() if peer else ():
                 times.append(_imagededup(learn, folder, size, workers))
-    forward, decode = _bare(learn, items, chosen)
+    forward, decode = _bare(learn, items, chosen, pool_dim)
     n, mid = len(items), lambda times: sorted(times)[len(times) // 2]
-    limit = 1 / (forward + decode / (os.cpu_count() or 1))
+    decode_all = decode / (os.cpu_count() or 1)
+    on_cpu = torch.device(learn.dls.device or "cpu").type == "cpu"  # a GPU leaves the cores to decoding
+    limit = 1 / (forward + decode_all if on_cpu else max(forward, decode_all))
     result = {
         "images": n,
         "arch": arch,
@@ -98,10 +99,19 @@ def _memory_mb() -> float:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return _peak_mb()
 
 
-def _bare(learn: Learner, items: Items, precision: str) -> tuple[float, float]:  # seconds an image
+def _peak_mb() -> float:
+    import resource  # not on Windows
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _bare(
+    learn: Learner, items: Items, precision: str, pool_dim: int
+) -> tuple[float, float]:  # seconds an image
     "Forward pass alone in `precision`, and decoding with the Learner's item transforms in one process."
     inputs = LearnerInputs(learn)
     looked = Looked(inputs, items.paths)
@@ -114,7 +124,7 @@ def _bare(learn: Learner, items: Items, precision: str) -> tuple[float, float]: 
     xb = inputs.batch(torch.stack((xs * bs)[:bs]).to(device)).as_subclass(torch.Tensor)
     xb = xb.contiguous(memory_format=torch.channels_last)
     with evaluating(learn.model), torch.no_grad(), memory_kept(device):
-        network = Plans(learn.model, ["0"], AdaptiveConcatPool2d(1), device, xb).network(precision)
+        network = Plans(learn.model, ["0"], AdaptiveConcatPool2d(pool_dim), device, xb).network(precision)
         network(xb)
         return median_of(lambda: network(xb).cpu(), 30) / bs, decode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -23,12 +24,13 @@ from tqdm.auto import tqdm
 
 from ..dataset.items import Items
 from .backbones import evaluating, layer_names
-from .cache import Cache, fingerprint_of
+from .cache import Cache, code_of, fingerprint_of
 from .inputs import LearnerInputs, Looked, ModuleInputs, batches
 from .pooling import Pooled
 from .precision import CHUNK, PRECISIONS, Plans, memory_kept
 from .rows import Rows
 
+SCHEME = 1  # to be raised when the same model and images give other vectors than before
 TIMED_FROM = 500  # images: for fewer, trying out precisions takes longer than it saves
 
 
@@ -103,6 +105,7 @@ class Eye:
         self.layers = layer_names(model, self._batch(probe).to(own.device, own.dtype), layer)
         xb = self._batch(probe)
         self.plans = Plans(model, self.layers, pooling, device, xb)
+        self.device = self.plans.device
         try:
             widths = [v.shape[1] for v in self.plans.plain.parts(xb)]
         except BaseException:
@@ -127,10 +130,13 @@ class Eye:
         after = _only_after(self.plans.plain, self.layers, self._batch(self.probe))
         parts = [(name, m) for name, m in model.named_modules() if name not in after]
         shape = [f"{name} {type(m).__name__}({m.extra_repr()})" for name, m in parts]
+        shape += [
+            code_of(c) for c in dict.fromkeys(type(m) for m in (model, *(m for _, m in parts), pooling))
+        ]
         own = [v for _, m in parts for v in (*m.parameters(recurse=False), *m.buffers(recurse=False))]
         own += pooling.state_dict().values()
         weights = fingerprint_of(_array(v) for v in own)
-        versions = [torch.__version__, PIL.__version__, timm.__version__]
+        versions = [SCHEME, sys.version_info[:2], torch.__version__, PIL.__version__, timm.__version__]
         settings = [*self.layers, repr(pooling), self.looked.inputs.size, self.looked.max_pixels]
         return [*versions, *shape, *settings, *seen, weights]
 
@@ -145,8 +151,8 @@ class Eye:
         self.precision, self.network = precision, self.plans.network(precision)
 
     def close(self) -> None:
-        "Leave a model that could not be copied without our hooks."
-        self.plans.plain.unhook()
+        "Leave the model without our hooks."
+        self.plans.close()
 
     def see(self, xb: torch.Tensor) -> np.ndarray:  # (len(xb), d) float32
         """The vectors of a batch, seen in chunks of always the same size, the last one filled up.
@@ -284,6 +290,10 @@ def _looker(source, tfm) -> tuple[nn.Module, LearnerInputs | ModuleInputs, torch
         return source.model, LearnerInputs(source), torch.device(source.dls.device or own)
     if not isinstance(source, nn.Module):
         raise TypeError(f"got a {type(source).__name__} to look with; give a fastai Learner or an nn.Module")
+    if isinstance(source, torch.jit.ScriptModule):
+        raise TypeError(
+            "got a TorchScript module, whose layers cannot be hooked; give the module it was made of"
+        )
     own = next((p.device for p in source.parameters()), torch.device("cpu"))
     return source, ModuleInputs(source, tfm), default_device() if own.type == "cpu" else own
 

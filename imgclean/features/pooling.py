@@ -24,10 +24,14 @@ class Pooled(nn.Module):
         super().__init__()
         self.model, self.pooling, self.layers = model, pooling, list(layers)
         self.dtype, self.layout = dtype, layout
-        self.channels_last = any(getattr(m, "output_fmt", None) == "NHWC" for m in model.modules())
         self.outputs: dict[str, object] = {}
+        self.hook()
+
+    def hook(self) -> None:
+        "Keep what the layers return in each pass."
         self.handles = [
-            model.get_submodule(name).register_forward_hook(partial(self._keep, name)) for name in self.layers
+            self.model.get_submodule(name).register_forward_hook(partial(self._keep, name))
+            for name in self.layers
         ]
 
     def _keep(self, name: str, _module, _inputs, output) -> None:
@@ -46,30 +50,47 @@ class Pooled(nn.Module):
         "The vectors of each layer."
         self.outputs.clear()
         self.model(xb.to(self.dtype, memory_format=self.layout if xb.ndim == 4 else torch.preserve_format))
-        vectors = [self._pooled(name) for name in self.layers]
+        ratio = xb.shape[-2] / xb.shape[-1] if xb.ndim == 4 else 1.0
+        vectors = [self._pooled(name, ratio) for name in self.layers]
         self.outputs.clear()
         if len(vectors) > 1:  # else the layer with the largest activations would decide alone
             vectors = [nn.functional.normalize(v, dim=1) for v in vectors]
         return vectors
 
-    def _pooled(self, name: str) -> torch.Tensor:
+    def _pooled(self, name: str, ratio: float) -> torch.Tensor:
         out = self.outputs.get(name)
         if not isinstance(out, torch.Tensor):
             raise ValueError(f"layer {name!r} returns {type(out).__name__}, not one tensor; choose another")
-        maps = as_maps(out.float(), self.channels_last)
+        maps = as_maps(out.float(), ratio)
         return (self.pooling(maps) if maps.ndim == 4 else maps).flatten(1)
 
 
 def as_maps(
-    out: torch.Tensor, channels_last: bool = False
+    out: torch.Tensor,
+    ratio: float = 1.0,  # height to width of the images, which maps share
 ) -> torch.Tensor:  # (bs, c, h, w), or `out` as it is
-    "A layer's output as feature maps: tokens of a transformer go back to their places, class tokens are dropped."
-    if out.ndim == 4 and channels_last:
-        return out.permute(0, 3, 1, 2)  # timm's Swin and its like
+    """A layer's output as feature maps, whatever their layout; class and register tokens are dropped.
+
+    Swin and its like put channels last, which the sides tell; tokens of a transformer go back to their places.
+    """
+    if out.ndim == 4:
+        _, a, b, c = out.shape
+        last = abs(math.log(a / b / ratio)) < abs(math.log(b / c / ratio))
+        return out.permute(0, 3, 1, 2) if last else out
     if out.ndim == 3:  # (bs, tokens, d)
-        side = math.isqrt(out.shape[1])  # a few class or register tokens stand before the square
-        return out[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))
+        h, w = _grid(out.shape[1], ratio)
+        return out[:, -h * w :].transpose(1, 2).unflatten(2, (h, w))
     return out
+
+
+def _grid(tokens: int, ratio: float) -> tuple[int, int]:
+    "Height and width of the grid that `tokens` make, after a few class or register tokens; a row where none fits."
+    for extra in range(min(tokens, 17)):
+        h = round(math.sqrt((tokens - extra) * ratio)) or 1
+        w, rest = divmod(tokens - extra, h)
+        if not rest and abs(h - w * ratio) <= 0.5:
+            return h, w
+    return 1, tokens
 
 
 class GeM(nn.Module):

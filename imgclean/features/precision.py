@@ -31,7 +31,8 @@ CHUNK = 16  # images in a forward pass on a CPU: more only take more memory
 class Plans:
     """The ways to compute what `layers` of `model` return, pooled: a network for each of `PRECISIONS`.
 
-    They work on copies; `model` stays as it is. A model that cannot be copied is used itself, hooked, in fp32 alone.
+    They work on a copy; `model` stays as it is, but for the hooks of `plain` until `close`. A model that cannot be
+    copied is used itself, in fp32 alone, where it is.
     """
 
     def __init__(
@@ -42,34 +43,44 @@ class Plans:
         device: torch.device,
         xb: torch.Tensor,
     ):
-        self.layers, self.pooling, self.device = layers, pooling, device
+        self.model, self.layers, self.pooling, self.device = model, layers, pooling, device
+        self.bare, self.layout = None, torch.contiguous_format
         try:
-            self.bare = copy.deepcopy(model).eval().float().requires_grad_(False).to(device)
-        except (
-            Exception
-        ) as err:  # some models hold what cannot be copied, such as the outputs of an earlier pass
+            self.bare = self._copy()
+        except Exception as err:  # some hold what cannot be copied, such as the outputs of an earlier pass
             log.debug("the model is used as it is: %s", err)
-            self.bare = None
-            self.plain = Pooled(model, layers, pooling)
-            return
-        self.plain = Pooled(copy.deepcopy(self.bare), layers, pooling)
-        self.layout = torch.contiguous_format
-        self._prepare(xb)
+            own = next(iter(model.parameters()), None)
+            self.device = device if own is None else own.device
+        values = [*model.parameters(), *model.buffers()]
+        as_it_is = all(v.device == device and v.dtype in (torch.float32, torch.int64) for v in values)
+        # A second copy of a large model is a lot of memory: only where it computes elsewhere or in another precision.
+        self.plain = Pooled(model if as_it_is or self.bare is None else self._copy(), layers, pooling)
+        if self.bare is not None:
+            self._prepare(xb)
+
+    def _copy(self) -> nn.Module:
+        return copy.deepcopy(self.model).eval().float().requires_grad_(False).to(self.device)
 
     def _prepare(self, xb: torch.Tensor) -> None:
         "Fold batch norms and lay out the weights for convolutions, where the vectors stay the same."
-        before = self.bare
+        expected = self.plain(xb)
         for fold in (True, False):
             try:
-                bare = copy.deepcopy(before).to(memory_format=torch.channels_last)
+                bare = self.bare.to(memory_format=torch.channels_last)
                 if fold:
                     fold_batch_norms(bare, xb, keep=self.layers)
-                net = Pooled(copy.deepcopy(bare), self.layers, self.pooling, layout=torch.channels_last)
-                if _agreement(net(xb), self.plain(xb)) > 1 - 1e-6:
-                    self.bare, self.layout = bare, torch.channels_last
+                net = Pooled(bare, self.layers, self.pooling, layout=torch.channels_last)
+                agreement = _agreement(net(xb), expected)
+                net.unhook()
+                if agreement > 1 - 1e-6:
+                    self.layout = torch.channels_last
                     return
             except Exception as err:  # weights that are computed, or a `view` that wants another layout
                 log.debug("the model is used %s: %s", "unfolded" if fold else "in its own layout", err)
+            self.plain.unhook()  # hooks would be copied
+            self.bare = None  # its memory first
+            self.bare = self._copy()
+            self.plain.hook()
 
     def network(self, precision: str = "fp32") -> Callable[[torch.Tensor], torch.Tensor]:
         "From a batch on the device to vectors, (bs, d) float32."
@@ -82,7 +93,7 @@ class Plans:
                 )
             return self.plain
         name, _, compiled = precision.partition("-")
-        model = copy.deepcopy(self.bare).to(DTYPES[name])
+        model = self.bare if name == "fp32" else copy.deepcopy(self.bare).to(DTYPES[name])
         net = Pooled(model, self.layers, self.pooling, DTYPES[name], self.layout)
         return torch.compile(net, dynamic=False, options={"freezing": True}) if compiled else net
 
@@ -104,6 +115,7 @@ class Plans:
 
     def _seconds(self, precision: str, xb: torch.Tensor, expected: torch.Tensor) -> float:
         "Seconds that one pass of `xb` takes; infinity where it fails or gives other vectors."
+        net = None
         try:
             net = self.network(precision)
             if precision != "fp32" and _agreement(net(xb), expected) < AGREEMENT:
@@ -112,6 +124,13 @@ class Plans:
         except Exception as err:  # no compiler, or an operation that this precision lacks
             log.debug("%s is left out: %s", precision, err)
             return float("inf")
+        finally:
+            if isinstance(net, nn.Module):  # fp32 works on `bare` itself, where hooks would pile up
+                net.unhook()
+
+    def close(self) -> None:
+        "Leave the model without hooks."
+        self.plain.unhook()
 
 
 def _timed(net: Callable, xb: torch.Tensor) -> float:

@@ -54,7 +54,9 @@ class Rows:
             self._file.truncate(n * self._row_bytes)
         shape = (n, self.shape[1])
         if n * self._row_bytes > IN_MEMORY:
-            return np.memmap(self._file, self.dtype, "r+", shape=shape)
+            mapped = np.memmap(self._file, self.dtype, "r+", shape=shape)
+            self._file.close()  # the mapping holds the file
+            return mapped
         out = np.empty(shape, dtype=self.dtype)
         self._file.seek(0)
         self._file.readinto(out.reshape(-1).view(np.uint8))

@@ -10,7 +10,12 @@ run = CliRunner()
 def test_features_prints_json(shop):
     result = run.invoke(app, ["features", str(shop), "--repeats", "1", "--size", "64"])
     found = json.loads(result.stdout)
-    assert found["images"] == 8 and found["d"] == 2 * 1280 and found["images_per_s"] > 0 and found["warm_to_cold"] > 0
+    assert (
+        found["images"] == 8
+        and found["d"] == 2 * 1280
+        and found["images_per_s"] > 0
+        and found["warm_to_cold"] > 0
+    )
 
 
 def test_a_peer_that_is_not_installed_is_said(shop, monkeypatch):

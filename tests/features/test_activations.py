@@ -211,6 +211,9 @@ def test_what_a_module_needs_is_said(learn, shop):
         embed(learn, items, tfm=lambda image: image)
     with pytest.raises(TypeError, match="got a str to look with; give a fastai Learner"):
         embed("resnet18", items)
+    scripted = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(TypeError, match="a TorchScript module, whose layers cannot be hooked"):
+        embed(scripted, items, tfm=lambda image: image)
     with pytest.raises(ValueError, match="precision is 'fp8'; give one of"):
         embed(learn, items, precision="fp8")
     with pytest.raises(ValueError, match="dtype is int8; give 'float32' or 'float16'"):

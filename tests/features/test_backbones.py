@@ -10,7 +10,13 @@ from torch import nn
 
 from imgclean.dataset.items import Items
 from imgclean.features import backbones
-from imgclean.features.backbones import default_learner, evaluating, find_layer, load_packaged_weights
+from imgclean.features.backbones import (
+    default_learner,
+    evaluating,
+    find_layer,
+    layer_names,
+    load_packaged_weights,
+)
 
 XB = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -175,7 +181,7 @@ def test_a_transformers_last_tokens_become_maps(shop, arch):
     assert layer is model.norm
     with torch.no_grad():
         tokens = model.forward_features(xb)
-    maps = as_maps(tokens, channels_last=arch.startswith("swin"))
+    maps = as_maps(tokens)
     side = 7 if arch.startswith("swin") else 14
     assert maps.shape == (2, model.num_features, side, side)
     rows = (
@@ -185,3 +191,27 @@ def test_a_transformers_last_tokens_become_maps(shop, arch):
     )
     for y, x in [(0, 0), (2, 5), (side - 1, side - 2)]:
         assert torch.equal(maps[:, :, y, x], rows[:, y, x])
+
+
+@pytest.mark.parametrize(
+    "arch", ["nest_tiny", "samvit_base_patch16_224", "torchvision swin_t", "vit_tiny_patch16_224"]
+)
+def test_the_default_layers_maps_follow_the_image(arch):
+    """A bright spot that moves through the image moves through the maps, whatever their layout."""
+    from imgclean.features.pooling import Pooled
+
+    torch.manual_seed(0)
+    ours, _, name = arch.rpartition(" ")
+    if ours:
+        model, size = torchvision.models.get_model(name).eval(), (96, 192)
+    else:
+        size = (224, 224)
+        model = timm.create_model(name, **({"img_size": size} if "vit" in name else {})).eval()
+    xb = torch.zeros(2, 3, *size)
+    layers = layer_names(model, xb)
+    xb[0, :, : size[0] // 4, : size[1] // 4] = xb[1, :, -size[0] // 4 :, -size[1] // 4 :] = 3
+    net = Pooled(model, layers, nn.AdaptiveAvgPool2d(2))
+    with torch.no_grad():
+        a, b = net(xb).unflatten(1, (-1, 2, 2))
+    change = (a - b).abs().mean(0)
+    assert change[0, 0] > change[0, 1] and change[1, 1] > change[1, 0]

@@ -13,6 +13,8 @@ import torch
 import torchvision
 from fastai.vision.all import ImageDataLoaders, Resize, ResizeMethod, vision_learner
 from pictures import picture, write_pictures
+from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
 
 from imgclean.dataset.items import Items
 from imgclean.features import activations
@@ -107,6 +109,32 @@ def test_another_model_layer_pool_or_transform_is_a_miss(folder, tmp_path, looks
     with torch.no_grad():
         next(learn.model.parameters())[0, 0, 0, 0] += 1e-3  # one step of training
     assert look(learn) == 10 and look(learn) == 0
+
+
+class Scaled(nn.Module):
+    "What a notebook defines"
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return self.body(x) * 2
+
+
+def test_an_edited_forward_is_a_miss(folder, tmp_path, looks, monkeypatch):
+    model, items = Scaled(nn.Conv2d(3, 4, 3)), Items.from_folder(folder)
+
+    def look():
+        looks.clear()
+        embed(model, items, tfm=lambda im: pil_to_tensor(im.resize((8, 8))).float(), bs=4, cache=tmp_path)
+        return sum(looks)
+
+    assert look() == 10 and look() == 0
+    monkeypatch.setattr(Scaled, "forward", lambda self, x: self.body(x) * 3)
+    assert look() == 10 and look() == 0
+    monkeypatch.setattr(Scaled, "forward", lambda self, x: self.body(x) - 3)
+    assert look() == 10
 
 
 def test_a_reader_that_may_look_at_anything_is_never_cached(folder, tmp_path, looks):

@@ -21,8 +21,26 @@ def test_tokens_go_back_to_their_places():
     maps = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
     tokens = torch.cat([torch.full((2, 2, 3), -1.0), maps.flatten(2).transpose(1, 2)], 1)  # two class tokens
     torch.testing.assert_close(as_maps(tokens), maps)
-    torch.testing.assert_close(as_maps(maps.permute(0, 2, 3, 1), channels_last=True), maps)
+    torch.testing.assert_close(as_maps(maps.permute(0, 2, 3, 1)), maps)
     assert as_maps(maps) is maps and as_maps(maps[0, 0]).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "h, w, extra", [(7, 14, 0), (14, 7, 1), (7, 7, 5), (5, 9, 0), (12, 16, 1), (1, 1, 0), (1, 1, 1)]
+)
+def test_maps_of_any_side_and_layout(h, w, extra):
+    maps = torch.randn(2, 24, h, w)
+    tokens = torch.cat([torch.zeros(2, extra, 24), maps.flatten(2).transpose(1, 2)], 1)
+    for ratio in (h / w, (h * 16 - 5) / (w * 16 - 5)):  # images whose sides are no multiples of a patch
+        assert torch.equal(as_maps(tokens, h / w), maps)
+        assert torch.equal(as_maps(maps, ratio), maps)
+        assert torch.equal(as_maps(maps.permute(0, 2, 3, 1), ratio), maps)
+
+
+def test_tokens_that_make_no_grid_become_a_row():
+    tokens = torch.randn(2, 59, 8)  # squares are too far: 49, 36
+    assert torch.equal(as_maps(tokens[:, :23], 0.01)[:, :, 0], tokens[:, :23].transpose(1, 2))
+    assert as_maps(tokens, 1.0).shape == (2, 8, 7, 7)  # ten before it, at most 16 are believed
 
 
 def test_several_layers_count_alike():

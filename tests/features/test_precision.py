@@ -96,6 +96,7 @@ def test_plans_leave_the_model_as_it_is(xb):
     torch.testing.assert_close(plans.network("fp32")(xb), exact, rtol=1e-4, atol=1e-5)
     low = plans.network("bf16")(xb)
     assert low.dtype == torch.float32 and 0 < (low - exact).abs().max() < 0.1 * exact.abs().max()
+    plans.close()
     assert norms(model) == 20 and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(not m._forward_hooks for m in model.modules())
     with pytest.raises(ValueError, match="'int3'; give one of fp32, fp32-compile"):
