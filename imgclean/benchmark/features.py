@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from functools import partial
 from importlib.util import find_spec
@@ -23,7 +22,7 @@ from ..features.activations import embed
 from ..features.backbones import default_learner, evaluating
 from ..features.inputs import LearnerInputs, Looked
 from ..features.precision import CHUNK, Plans, memory_kept
-from .common import median_of, print_json
+from .common import median_of, peak_memory, print_json
 
 
 def features(
@@ -43,24 +42,24 @@ def features(
         raise typer.BadParameter("--peer needs imagededup; pip install imagededup")
     items = Items.from_folder(folder)
     learn = default_learner(items, arch, size=size)
-    cold, warm, theirs = [], [], {0: [], os.cpu_count() or 1: []}
-    before = _memory_mb()
+    cold, warm, bare, peaks, theirs = [], [], [], [], {0: [], os.cpu_count() or 1: []}
     with tempfile.TemporaryDirectory() as caches:
         for run in range(repeats):  # in turns, so that a busy moment of the machine meets both
             look = partial(embed, learn, items, pool_dim=pool_dim, precision=precision, dtype=dtype)
             look = partial(look, cache=Path(caches, str(run)))
-            seconds, seen = _timed(look)
+            with peak_memory() as peak_mb:
+                seconds, seen = _timed(look)
+            peaks.append(peak_mb())
             cold.append(seconds)
             del seen  # the second pass must not find the first one's memory
             seconds, seen = _timed(look)
             warm.append(seconds)
             chosen, d = seen.precision, seen.vectors.shape[1]
-            if run == 0:  # a peak lasts: the peer's would count
-                peak = _peak_mb() - before
             for workers, times in theirs.items() if peer else ():
                 times.append(_imagededup(learn, folder, size, workers))
-    forward, decode = _bare(learn, items, chosen, pool_dim)
+            bare.append(_bare(learn, items, chosen, pool_dim))
     n, mid = len(items), lambda times: sorted(times)[len(times) // 2]
+    forward, decode = map(mid, zip(*bare, strict=True))
     decode_all = decode / (os.cpu_count() or 1)
     on_cpu = torch.device(learn.dls.device or "cpu").type == "cpu"  # a GPU leaves the cores to decoding
     limit = 1 / (forward + decode_all if on_cpu else max(forward, decode_all))
@@ -77,7 +76,7 @@ def features(
         "images_per_s": round(n / mid(cold), 1),
         "share_of_limit": round(n / mid(cold) / limit, 3),
         "warm_to_cold": round(mid(warm) / mid(cold), 4),
-        "peak_memory_above_model_mb": round(peak),
+        "peak_memory_above_model_mb": round(max(peaks)),
     }
     if peer:
         rates = {f"imagededup_{w}_workers_images_per_s": round(n / mid(t), 1) for w, t in theirs.items()}
@@ -89,24 +88,6 @@ def _timed(work) -> tuple[float, object]:
     start = perf_counter()
     result = work()
     return perf_counter() - start, result
-
-
-def _memory_mb() -> float:
-    "Memory of this process now; its peak so far where that cannot be read."
-    import resource
-
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 2**20
-    except OSError:
-        return _peak_mb()
-
-
-def _peak_mb() -> float:
-    import resource  # not on Windows
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _bare(

@@ -25,9 +25,9 @@ from tqdm.auto import tqdm
 from ..dataset.items import Items
 from .backbones import evaluating, layer_names
 from .cache import Cache, code_of, fingerprint_of
-from .inputs import LearnerInputs, Looked, ModuleInputs, batches
+from .inputs import LearnerInputs, Looked, ModuleInputs, batches, lanes_for
 from .pooling import Pooled
-from .precision import CHUNK, PRECISIONS, Plans, memory_kept
+from .precision import CHUNK, PRECISIONS, Plans, memory_kept, threads
 from .rows import Rows
 
 SCHEME = 1  # to be raised when the same model and images give other vectors than before
@@ -59,7 +59,8 @@ def embed(
     precision: str | None = None,  # one of `PRECISIONS`; None: the fastest here that agrees with fp32
     dtype: np.dtype | str = "float32",  # of the vectors; "float16" halves them
     bs: int = 64,  # images in a batch
-    num_workers: int | None = None,  # processes that decode; None: as many as cores, where that pays
+    num_workers: int
+    | None = None,  # processes that work side by side; None: as many as cores, where that pays
     max_pixels: int | None = None,  # larger images are unreadable; None: Pillow's limit, 179 million
     progress: bool = True,  # a bar on stderr or in the notebook; never where stderr is no terminal
     cache: bool | str | os.PathLike = False,  # True: keep vectors in the user's cache folder; or a folder
@@ -78,15 +79,18 @@ def embed(
         raise ValueError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}, or None")
     model, inputs, device = _looker(source, tfm)
     looked = Looked(inputs, items.paths, max_pixels)
-    with evaluating(model), torch.no_grad(), memory_kept(device):
+    lanes = lanes_for(device, len(items), num_workers)
+    with evaluating(model), torch.no_grad(), memory_kept(device), threads(1 if lanes else None):
         probe, errors = looked.first()
         if probe is None:
             return Embeddings(np.empty((0, 0), dtype=dtype), items.without(errors), "")
         pooling = pool(pool_dim) if pool else nn.Identity()
-        with closing(Eye(model, looked, probe, layer, pooling, device, bs)) as eye:
+        with closing(Eye(model, looked, probe, layer, pooling, device, bs, lanes)) as eye:
             run = _Pass(eye, len(items), np.dtype(dtype), cache)
             run.recall(items, precision)
-            run.look(batches(looked, run.todo, bs, num_workers), _bar(source, run, progress), errors)
+            size = min(bs, 2 * CHUNK) if lanes else bs
+            seen = batches(looked, run.todo, eye.see, size, num_workers, lanes)
+            run.look(seen, _bar(source, run, progress), errors)
     vectors = run.rows.array(without=errors)
     layers = " + ".join(eye.layers)
     return Embeddings(
@@ -98,8 +102,17 @@ class Eye:
     "A model, its hooked layers and a pooling: from a batch to vectors"
 
     def __init__(
-        self, model, looked: Looked, probe: torch.Tensor, layer, pooling: nn.Module, device, bs: int
+        self,
+        model,
+        looked: Looked,
+        probe: torch.Tensor,
+        layer,
+        pooling: nn.Module,
+        device,
+        bs: int,
+        lanes: int,
     ):
+        self.lanes = max(lanes, 1)  # processes that share the work
         self.looked, self.device, self.precision, self.probe = looked, device, "", probe
         own = next(iter(model.parameters()), torch.zeros(1))  # a model may be elsewhere, or in half precision
         self.layers = layer_names(model, self._batch(probe).to(own.device, own.dtype), layer)
@@ -147,13 +160,14 @@ class Eye:
     def open(self, precision: str | None, n: int) -> None:
         "Get ready to look at `n` images, in the fastest of the precisions where none is given."
         if precision is None:
-            precision = self.plans.fastest(self._some(), n) if n >= TIMED_FROM else "fp32"
+            precision = self.plans.fastest(self._some(), n / self.lanes) if n >= TIMED_FROM else "fp32"
         self.precision, self.network = precision, self.plans.network(precision)
 
     def close(self) -> None:
         "Leave the model without our hooks."
         self.plans.close()
 
+    @torch.no_grad()
     def see(self, xb: torch.Tensor) -> np.ndarray:  # (len(xb), d) float32
         """The vectors of a batch, seen in chunks of always the same size, the last one filled up.
 
@@ -255,13 +269,13 @@ class _Pass:
         best = max(held, key=held.get)
         return best if held[best] * 20 >= max(len(self.first), 1) and held[best] else None
 
-    def look(self, loader, bar, errors: dict[int, str]) -> None:
+    def look(self, seen, bar, errors: dict[int, str]) -> None:
         "Compute what is missing, batch by batch; each is in the cache when the next begins."
         with bar as advance:
-            for ks, xb, failed, size in loader:
+            for ks, vectors, failed, size in seen:
                 errors.update(failed)
                 if ks:
-                    vectors = self._as_stored(self.eye.see(xb))
+                    vectors = self._as_stored(vectors)
                     self.rows.put(ks, vectors)
                     if self.store:
                         kept = [place for place, k in enumerate(ks) if self.digests[k]]

@@ -133,24 +133,73 @@ class Looked(Dataset):
         return good, (torch.stack(xs) if xs else None), errors, len(samples)
 
 
-def batches(looked: Looked, ks: Sequence[int], bs: int, num_workers: int | None = None) -> Iterator[tuple]:
+def lanes_for(device: torch.device, n: int, num_workers: int | None = None) -> int:
+    """How many processes decode and compute side by side, one thread each; 0: this process computes.
+
+    On a CPU that is faster than one process that computes with all cores while others decode for it: nobody waits for
+    a thread whose core decodes, and vectors are handed over instead of pixels (docs/benchmarks.md).
+    """
+    if device.type != "cpu" or sys.platform != "linux" or (num_workers is None and n < 64):
+        return 0
+    return _cores() if num_workers is None else num_workers
+
+
+def _cores() -> int:
+    "Cores that this process may use, at most 16: each lane takes memory for its batch."
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(own, 16)
+
+
+def batches(
+    looked: Looked,
+    ks: Sequence[int],
+    see: Callable[[torch.Tensor], np.ndarray],  # from a batch to vectors
+    bs: int,
+    num_workers: int | None = None,
+    lanes: int = 0,  # see `lanes_for`
+) -> Iterator[tuple]:  # (items, their vectors, {item: error}, images looked at)
+    "What `see` makes of the items `ks`, `bs` at a time, and the reasons why some cannot be seen."
+
+    def seen(batch: tuple) -> tuple:
+        good, xb, *rest = batch
+        return good, see(xb) if good else None, *rest
+
+    if lanes and ks:
+        yield from _in_lanes(looked, ks, seen, bs, lanes)
+    else:
+        yield from map(seen, decoded(looked, ks, bs, num_workers))
+
+
+def _in_lanes(looked: Looked, ks: Sequence[int], seen: Callable, bs: int, lanes: int) -> Iterator[tuple]:
+    def look(samples: list) -> tuple | ValueError:
+        try:
+            return seen(looked.collate(samples))
+        except ValueError as err:  # a sentence for the user, which DataLoader would bury in a traceback
+            return err
+
+    lanes = min(lanes, -(-len(ks) // bs))
+    for batch in _loader(looked, ks, bs, lanes, look):
+        if isinstance(batch, ValueError):
+            raise batch
+        yield batch
+
+
+def decoded(looked: Looked, ks: Sequence[int], bs: int, num_workers: int | None = None) -> Iterator[tuple]:
     """What `Looked.collate` returns, for `bs` of the items `ks` at a time, decoded ahead of their use.
 
     In processes where they can be forked. Elsewhere they would have to pickle the Learner's transforms, lambdas
     included, so threads decode, which Pillow allows by releasing the interpreter's lock.
     """
-    workers = min(os.cpu_count() or 1, 8, len(ks) // 64) if num_workers is None else num_workers
+    workers = min(_cores(), 8, len(ks) // 64) if num_workers is None else num_workers
     if workers and sys.platform != "linux":
         return _by_threads(looked, ks, bs, workers)
+    return iter(_loader(looked, ks, bs, workers, looked.collate))
+
+
+def _loader(looked: Looked, ks: Sequence[int], bs: int, workers: int, collate: Callable) -> DataLoader:
     fork = "fork" if workers else None  # Python 3.14 would start them in a way that has to pickle
-    return iter(
-        DataLoader(
-            Subset(looked, ks),
-            bs,
-            num_workers=workers,
-            collate_fn=looked.collate,
-            multiprocessing_context=fork,
-        )
+    return DataLoader(
+        Subset(looked, ks), bs, num_workers=workers, collate_fn=collate, multiprocessing_context=fork
     )
 
 

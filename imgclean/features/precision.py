@@ -97,30 +97,38 @@ class Plans:
         net = Pooled(model, self.layers, self.pooling, DTYPES[name], self.layout)
         return torch.compile(net, dynamic=False, options={"freezing": True}) if compiled else net
 
-    def fastest(self, xb: torch.Tensor, n: int) -> str:
+    def fastest(self, xb: torch.Tensor, n: float) -> str:  # n: images for each process
         "The precision that computes `n` images like those of `xb` soonest and agrees with plain fp32."
         if self.bare is None:
             return "fp32"
-        expected = self.plain(xb)
-        seconds = {name: self._seconds(name, xb, expected) for name in _eager(self.device)}
+        names, expected = _eager(self.device), None
+        if len(names) > 1:
+            expected = self.plain(xb)
+            seconds = {name: self._seconds(name, xb, expected) for name in names}
+        else:  # nothing to choose from: one pass tells whether compiling may pay
+            few = xb[:4]
+            seconds = {"fp32": self._seconds("fp32", few, None, passes=1) * len(xb) / len(few)}
         best = min(seconds, key=seconds.get)
         if seconds[best] * GAIN > seconds["fp32"]:
             best = "fp32"
         left = n * seconds[best] / len(xb)
         if left > _worth_compiling(self.device, best):
+            expected = self.plain(xb) if expected is None else expected
             compiled = self._seconds(f"{best}-compile", xb, expected)
-            if compiled * GAIN < seconds[best]:
+            if compiled * GAIN < self._seconds(best, xb, expected):
                 return f"{best}-compile"
         return best
 
-    def _seconds(self, precision: str, xb: torch.Tensor, expected: torch.Tensor) -> float:
+    def _seconds(
+        self, precision: str, xb: torch.Tensor, expected: torch.Tensor | None, passes: int = 3
+    ) -> float:
         "Seconds that one pass of `xb` takes; infinity where it fails or gives other vectors."
         net = None
         try:
             net = self.network(precision)
             if precision != "fp32" and _agreement(net(xb), expected) < AGREEMENT:
                 return float("inf")
-            return median(_timed(net, xb) for _ in range(3))
+            return median(_timed(net, xb) for _ in range(passes))
         except Exception as err:  # no compiler, or an operation that this precision lacks
             log.debug("%s is left out: %s", precision, err)
             return float("inf")
@@ -193,6 +201,17 @@ def fold_batch_norms(model: nn.Module, xb: torch.Tensor, keep: Sequence[str] = (
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    "torch computes with `n` threads in the meantime; `None`: with as many as it did."
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import timm
@@ -282,6 +284,24 @@ def test_chunks_are_halved_where_memory_ends(learn, shop, monkeypatch):
     monkeypatch.setattr(Pooled, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes cannot"):
         embed(learn, items, bs=4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_lanes_give_what_one_process_gives(learn, shop):
+    (shop / "cat/broken.jpg").write_bytes(b"no image")
+    items, threads = Items.from_folder(shop), torch.get_num_threads()
+    alone = embed(learn, items, bs=3, num_workers=0)
+    lanes = [embed(learn, items, bs=3, num_workers=n) for n in (1, 2, 3, 20)]
+    for seen in lanes:
+        np.testing.assert_allclose(seen.vectors, alone.vectors, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(seen.vectors, lanes[0].vectors)  # whatever their number
+        assert seen.items == alone.items and len(seen.items.unreadable) == 1
+    assert torch.get_num_threads() == threads
+    assert not any(m._forward_hooks for m in learn.model.modules())
+    with pytest.raises(ValueError, match=r"^the transforms give images of different sizes"):
+        embed(
+            learn.model, items, tfm=lambda im: torch.zeros(3, 64, 64 + im.getpixel((0, 0))[0]), num_workers=2
+        )
 
 
 def test_threads_decode_where_processes_cannot_be_forked(learn, shop, monkeypatch):

@@ -33,14 +33,14 @@ def small_learner(folder, seed=0, **resize):
 
 @pytest.fixture
 def looks(monkeypatch):
-    "How many images the model looked at, batch by batch."
-    seen, see = [], activations.Eye.see
+    "How many images the model had to look at, run by run."
+    seen, recall = [], activations._Pass.recall
 
-    def counted(self, xb):
-        seen.append(len(xb))
-        return see(self, xb)
+    def counted(self, items, precision):
+        recall(self, items, precision)
+        seen.append(len(self.todo))
 
-    monkeypatch.setattr(activations.Eye, "see", counted)
+    monkeypatch.setattr(activations._Pass, "recall", counted)
     return seen
 
 
@@ -86,7 +86,8 @@ def test_the_same_content_is_looked_at_once(folder, tmp_path, looks):
     (folder / "a/broken.jpg").write_bytes(b"no image")
     (folder / "b/broken.jpg").write_bytes(b"no image")
     seen = embed(small_learner(folder), Items.from_folder(folder), bs=4, cache=tmp_path / "cache")
-    assert sum(looks) == 10 and len(seen.vectors) == 16 and len(seen.items.unreadable) == 2
+    assert sum(looks) == 11  # ten pictures and, once, what cannot be read
+    assert len(seen.vectors) == 16 and len(seen.items.unreadable) == 2
     plain = embed(small_learner(folder), Items.from_folder(folder), bs=4)
     np.testing.assert_allclose(seen.vectors, plain.vectors, rtol=1e-4, atol=1e-5)
     assert seen.items == plain.items
@@ -166,16 +167,17 @@ from imgclean.features.activations import embed
 folder = Path(sys.argv[1])
 learn = small_learner(folder)
 print("ready", flush=True)
-np.save(sys.argv[3], embed(learn, Items.from_folder(folder), bs=4, num_workers=0, cache=sys.argv[2]).vectors)
+np.save(sys.argv[3], embed(learn, Items.from_folder(folder), bs=4, num_workers=int(sys.argv[5]), cache=sys.argv[2]).vectors)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, workers):
     folder = tmp_path / "set"
     write_pictures(folder, [f"{c}/{k}.png" for c in "ab" for k in range(60)], list(range(120)))
     items, cache = Items.from_folder(folder), tmp_path / "cache"
-    expected = embed(small_learner(folder), items, bs=4, num_workers=0).vectors
+    expected = embed(small_learner(folder), items, bs=4, num_workers=workers).vectors
     command = [
         sys.executable,
         "-c",
@@ -184,6 +186,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path):
         str(cache),
         str(tmp_path / "out.npy"),
         str(Path(__file__).parent),
+        str(workers),
     ]
     rng, found = random.Random(0), []
     for _ in range(3):
@@ -204,7 +207,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path):
         found.append(Cache(cache).info()["vectors"])
     assert 0 < found[0] <= found[-1] <= 120 and found == sorted(found)
     np.testing.assert_array_equal(
-        embed(small_learner(folder), items, bs=4, num_workers=0, cache=cache).vectors, expected
+        embed(small_learner(folder), items, bs=4, num_workers=workers, cache=cache).vectors, expected
     )
 
 
