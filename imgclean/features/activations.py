@@ -27,7 +27,7 @@ from .backbones import evaluating, layer_names
 from .cache import Cache, code_of, fingerprint_of
 from .inputs import LearnerInputs, Looked, ModuleInputs, batches, lanes_for
 from .pooling import Pooled
-from .precision import CHUNK, PRECISIONS, Plans, memory_kept, threads
+from .precision import CHUNK, PRECISIONS, Plans, give_back_memory, memory_kept, threads
 from .rows import Rows
 
 SCHEME = 1  # to be raised when the same model and images give other vectors than before
@@ -89,6 +89,7 @@ def embed(
             run = _Pass(eye, len(items), np.dtype(dtype), cache)
             run.recall(items, precision)
             size = min(bs, 2 * CHUNK) if lanes else bs
+            give_back_memory()
             seen = batches(looked, run.todo, eye.see, size, num_workers, lanes)
             run.look(seen, _bar(source, run, progress), errors)
     vectors = run.rows.array(without=errors)

@@ -14,6 +14,7 @@ from time import perf_counter
 
 import torch
 from fastai.callback.hook import Hooks
+from timm.layers import Conv2dSame
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -69,6 +70,7 @@ class Plans:
                 bare = self.bare.to(memory_format=torch.channels_last)
                 if fold:
                     fold_batch_norms(bare, xb, keep=self.layers)
+                    fold_same_padding(bare)
                 net = Pooled(bare, self.layers, self.pooling, layout=torch.channels_last)
                 agreement = _agreement(net(xb), expected)
                 net.unhook()
@@ -198,6 +200,44 @@ def fold_batch_norms(model: nn.Module, xb: torch.Tensor, keep: Sequence[str] = (
     return done
 
 
+class FoldedSame(nn.Module):
+    """A convolution of stride 2 that pads as TensorFlow does, without a padded copy of the maps where sides are even.
+
+    There it pads one more after the image than before it, (k - 2) in all. A kernel with a row and a column of zeros
+    before it and the same padding on each side gives the same.
+    """
+
+    def __init__(self, conv: Conv2dSame):
+        super().__init__()
+        self.conv = conv
+        self.weight = nn.Parameter(nn.functional.pad(conv.weight.detach(), (1, 0, 1, 0)), requires_grad=False)
+        self.padding = [k // 2 for k in conv.kernel_size]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "What the convolution returns."
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            return self.conv(x)
+        conv = self.conv
+        return nn.functional.conv2d(x, self.weight, conv.bias, conv.stride, self.padding, groups=conv.groups)
+
+
+def fold_same_padding(model: nn.Module) -> int:
+    "How many of timm's convolutions with TensorFlow's padding, as in EfficientNet-Lite, were replaced in place."
+    fit = [
+        name
+        for name, m in model.named_modules()
+        if isinstance(m, Conv2dSame)
+        and m.stride == (2, 2)
+        and m.dilation == (1, 1)
+        and all(
+            k % 2 and k > 1 for k in m.kernel_size
+        )  # an even one pads alike on both sides, a single one never
+    ]
+    for name in fit:
+        _put(model, name, FoldedSame(model.get_submodule(name)))
+    return len(fit)
+
+
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)
@@ -221,10 +261,9 @@ def memory_kept(device: torch.device) -> Iterator[None]:
     By default each large tensor is a new mapping, whose pages are zeroed at the first touch: measured as long as the
     arithmetic of a light network (docs/benchmarks.md).
     """
-    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+    if device.type != "cpu" or (libc := _glibc()) is None:
         yield
         return
-    libc = ctypes.CDLL(None)
     trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # from malloc.h
     libc.mallopt(mmap_max, 0)
     libc.mallopt(trim_threshold, 2**30)
@@ -235,3 +274,13 @@ def memory_kept(device: torch.device) -> Iterator[None]:
         libc.mallopt(mmap_threshold, 2**25)
         libc.mallopt(trim_threshold, 2**26)
         libc.malloc_trim(0)
+
+
+def give_back_memory() -> None:
+    "Freed memory goes back to the system, where glibc keeps it: before a fork, or each lane would keep it again."
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

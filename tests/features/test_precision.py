@@ -6,10 +6,18 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import Conv2dSame
 from torch import nn
 
 from imgclean.features import precision
-from imgclean.features.precision import PRECISIONS, Plans, fold_batch_norms, memory_kept
+from imgclean.features.precision import (
+    PRECISIONS,
+    FoldedSame,
+    Plans,
+    fold_batch_norms,
+    fold_same_padding,
+    memory_kept,
+)
 
 CPU = torch.device("cpu")
 
@@ -124,6 +132,26 @@ def test_a_model_that_cannot_be_copied_is_used_itself(xb):
         plans.network("bf16")
     plans.plain.unhook()
     assert not model[0]._forward_hooks
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kernel, groups, size",
+    [(3, 1, (16, 16)), (5, 6, (14, 20)), (3, 6, (15, 15)), (5, 2, (16, 13)), (7, 1, (2, 4))],
+)
+def test_padding_is_folded_into_the_kernel(kernel, groups, size):
+    torch.manual_seed(0)
+    conv = Conv2dSame(6, 6, kernel, stride=2, groups=groups)
+    model = nn.Sequential(
+        conv, Conv2dSame(6, 2, 3), Conv2dSame(2, 2, 3, 2, dilation=2), Conv2dSame(2, 2, 4, 2)
+    )
+    x = torch.randn(2, 6, *size)
+    expected, between = model(x), conv(x)
+    assert fold_same_padding(model) == 1
+    assert isinstance(model[0], FoldedSame) and not isinstance(model[1], FoldedSame)
+    torch.testing.assert_close(model[0](x), between)
+    torch.testing.assert_close(model(x), expected)
+    assert model.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
 
 
 SECONDS = {"fp32": 1.0, "bf16": 0.4, "fp16": 0.9, "fp32-compile": 0.5, "bf16-compile": 0.2}
