@@ -15,6 +15,7 @@ from . import __version__
 from .dataset.items import Items
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
+from .find.clusters import find_pairs
 from .find.groups import Groups, group_pairs
 from .find.similarity import similar_pairs
 
@@ -44,6 +45,7 @@ class DatasetFormatter:
         min_similarity: float
         | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
         *,
+        method: str = "auto",  # "exact" or "clusters", see `find_pairs`; the `n` best are always exact
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
@@ -63,7 +65,7 @@ class DatasetFormatter:
     ) -> tuple[Items, Groups]:
         """The dataset, and the groups of its most similar images: tuples of item indices, the one to keep first.
 
-        Cosine similarity of every pair in the lower triangle, exact. `idxs.pairs` holds the pairs behind the groups,
+        Cosine similarity of every pair in the lower triangle, exact up to about a million images. `idxs.pairs` holds the pairs behind the groups,
         `idxs.settings` what was used; images that cannot be read are in `ds.unreadable` and in no group.
         Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
         """
@@ -91,7 +93,7 @@ class DatasetFormatter:
             )
         if n is None and min_similarity is None:
             n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
-        groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity)
+        groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method)
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
         groups.settings |= {
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
@@ -106,16 +108,25 @@ def groups_of(
     *,
     n: int | None = None,
     min_similarity: float | None = MIN_SIMILARITY,
+    method: str = "auto",  # see `find_pairs`
 ) -> Groups:
-    "`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere."
+    """`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere.
+
+    `method="auto"` searches exactly as long as that can be afforded; `settings` tell which method it was, and its
+    expected recall.
+    """
     if len(vectors) != len(items):
         raise ValueError(
             f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
         )
     if len(items) < 2:
-        pairs = similar_pairs(np.zeros((2, 1)), min_similarity=1)
-    else:
+        vectors = np.zeros((2, 1))  # alike to nothing
+    searched = {"method": "exact", "expected_recall": 1.0}
+    if n is not None or min_similarity is None:
         pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity)
+    else:
+        pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method)
+        searched = {"method": choice.method, "expected_recall": choice.expected_recall}
 
     def facts(k: int) -> dict:
         width, height = items.size(k)
@@ -131,6 +142,7 @@ def groups_of(
         "min_similarity": min_similarity,
         "n": n,
         "pairs_left_out": pairs.left_out,
+        **searched,
     }
     groups, key = group_pairs(pairs, facts, to_keeper), items.key()  # the key hashes every path: once
     for group in groups:
