@@ -57,7 +57,7 @@ class DatasetFormatter:
         dtype: str = "float32",  # of the embeddings; "float16" halves them
         max_pixels: int | None = None,  # larger images are unreadable; None: Pillow's limit
         bs: int = 64,  # images in a batch
-        num_workers: int | None = None,  # processes that decode images
+        num_workers: int | None = None,  # processes that look side by side
         progress: bool = True,
         cache: bool
         | str

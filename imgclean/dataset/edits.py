@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+from .images import UnreadableImage, open_image
+from .items import Items
 
 Edit = Callable[[Image.Image, Random], Image.Image]
 
@@ -26,6 +32,42 @@ def edited(im: Image.Image, rng: Random) -> Edited:
     for name in names:
         im = EDITS[name](im, rng)
     return Edited(im, " + ".join(names))
+
+
+class Copies(NamedTuple):
+    "Edited copies of some images of a dataset; entry k of each belongs to the k-th copy"
+
+    items: Items
+    sources: np.ndarray  # (n,) int64, the item that it is a copy of
+    edits: tuple[str, ...]  # what was done
+
+
+def plant(
+    items: Items,
+    n: int,  # copies, each of another image where there are as many
+    folder: str | os.PathLike,  # an empty one of ours, never the user's
+    seed: int = 0,
+    skip: Collection[int] = (),  # items of which no copy shall be made
+) -> Copies:
+    "Edited copies of random `items`, written to `folder` as JPEG of quality 75 to 92; unreadable images are passed over."
+    rng, sources, edits, paths = Random(seed), [], [], []
+    left = [k for k in range(len(items)) if k not in skip]
+    for k in rng.sample(left, len(left)):
+        if len(paths) == n:
+            break
+        try:
+            copy, what = edited(open_image(items.paths[k]).convert("RGB"), rng)
+        except UnreadableImage:
+            continue
+        path = Path(folder, f"{len(paths):05}.jpg")
+        copy.save(path, quality=rng.randint(75, 92))
+        paths.append(path)
+        sources.append(k)
+        edits.append(what)
+    none = (None,) * len(paths)
+    return Copies(
+        Items(tuple(paths), none, none, Path(folder)), np.array(sources, dtype=np.int64), tuple(edits)
+    )
 
 
 def _recompress(im: Image.Image, rng: Random) -> Image.Image:

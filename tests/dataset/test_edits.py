@@ -5,7 +5,9 @@ import pytest
 from pictures import picture
 from PIL import Image
 
-from imgclean.dataset.edits import EDITS, edited
+from imgclean.dataset.edits import EDITS, edited, plant
+from imgclean.dataset.images import open_image
+from imgclean.dataset.items import Items
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -39,3 +41,20 @@ def test_geometry_is_what_its_name_says():
     assert EDITS["squeezed"](im, Random(0)).size == (40, 40)
     w, h = EDITS["cropped"](im, Random(0)).size
     assert 0.55 < w / 60 < 0.9 and 0.55 < h / 40 < 0.9
+
+
+def test_planted_copies_know_their_source(shop, tmp_path):
+    (shop / "cat/broken.jpg").write_bytes(b"no image")
+    items, folder = Items.from_folder(shop), tmp_path / "planted"
+    folder.mkdir()
+    before = {p: p.read_bytes() for p in shop.rglob("*") if p.is_file()}
+    copies = plant(items, 5, folder, seed=3)
+    assert len(copies.items) == len(copies.edits) == len(set(copies.sources.tolist())) == 5
+    for k, source in enumerate(copies.sources):
+        im, copy = open_image(items.paths[source]), open_image(copies.items.paths[k])
+        assert copy.size != im.size or copy.tobytes() != im.tobytes()
+    again = plant(items, 5, tmp_path, seed=3)
+    assert again.edits == copies.edits and (again.sources == copies.sources).all()
+    assert again.items.paths[0].read_bytes() == copies.items.paths[0].read_bytes()
+    assert len(plant(items, 100, tmp_path, skip=[0, 1]).items) == 6  # of nine, two skipped, one unreadable
+    assert {p: p.read_bytes() for p in before} == before
