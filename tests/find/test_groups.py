@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from imgclean.find.groups import Group, choose_keeper, group_pairs, human_bytes
+from imgclean.find.groups import Group, group_pairs
 from imgclean.find.pairs import Pairs
 
 
@@ -35,20 +35,8 @@ def test_scores_are_to_the_keeper():
     assert group == (2, 0, 1) and group.scores == (1.0, 20, 21)
 
 
-def test_keeper_prefers_pixels_then_bytes_then_order():
-    assert choose_keeper({3: size(10, 10, 9), 1: size(20, 10, 1)})[0] == 1
-    assert choose_keeper({3: size(10, 10, 9), 1: size(10, 10, 1)})[0] == 3
-    assert choose_keeper({3: size(10, 10, 9), 1: size(10, 10, 9)})[0] == 1
-
-
 def test_a_group_is_a_tuple_and_survives_pickling():
     group = Group([3, 1], 0.9, (1.0, 0.9), "largest")
     assert group == (3, 1) and isinstance(group, tuple)
     again = pickle.loads(pickle.dumps(group))
     assert again == group and (again.similarity, again.scores, again.reason) == (0.9, (1.0, 0.9), "largest")
-
-
-@pytest.mark.parametrize(("n", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25_400, "25 kB"), (3_400_000, "3.4 MB"),
-                                         (2 * 10**13, "20000 GB")])  # fmt: skip
-def test_human_bytes(n, text):
-    assert human_bytes(n) == text
