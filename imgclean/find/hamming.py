@@ -68,12 +68,10 @@ def oriented_pairs(
 
 
 def nearest_orientation(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (len(a), len(b)) uint8
-    "Bits in which each row of `a` differs from each of `b`, one of the two turned so that they are fewest."
+    "Bits in which each row of `a` differs from each of `b`, which is turned so that they are fewest."
     apart = np.full((len(a), len(b)), 64, dtype=np.uint8)
-    for k in range(8):  # the median moves with the picture, so turning the one is not quite turning the other
+    for k in range(8):
         np.minimum(apart, count_bits(a[:, :1] ^ b[None, :, k]), out=apart)
-        if k:
-            np.minimum(apart, count_bits(a[:, k, None] ^ b[None, :, 0]), out=apart)
     return apart
 
 
