@@ -41,9 +41,9 @@ def _in_split(split: str) -> Criterion:
 
 
 def _of_most(f: Facts, labels: Counter) -> str:
-    label, n = f["label"], sum(labels.values())
-    others = ", ".join(f"{count} {name}" for name, count in sorted(labels.items()) if name != label)
-    return f"label {label}, as {labels[label]} of {n} (others: {others})"
+    others = ", ".join(f"{n} {label}" for label, n in sorted(labels.items()) if label != f["label"])
+    most = f"label {f['label']}, as {labels[f['label']]} of {sum(labels.values())} labelled"
+    return f"{most} (others: {others})" if others else most
 
 
 def _labels_tie(f: Facts, labels: Counter) -> str:

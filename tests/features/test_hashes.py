@@ -70,7 +70,7 @@ def test_edits_change_few_bits_and_other_pictures_many():
 
 def test_hashes_do_not_change_from_version_to_version():
     x, y = np.meshgrid(np.arange(64), np.arange(64))
-    image = Image.fromarray(((x * 7 + y * y // 3) % 256).astype(np.uint8)))
+    image = Image.fromarray(((x * 7 + y * y // 3) % 256).astype(np.uint8))
     assert [f"{word:016x}" for word in perceptual_hash(image)[:2]] == PINNED_HASHES
     assert pixel_digest(image).hex() == PINNED_DIGEST
 
