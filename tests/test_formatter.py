@@ -147,15 +147,15 @@ def test_keep_and_protect_choose_the_image_that_stays(shop):
     assert {g[0] for g in kept} == {at["dog/a.jpg"], at["dog/b.jpg"]}
     assert sorted(g.protected for g in kept) == [(at["dog/a.jpg"],), (at["dog/b.jpg"], at["dog/d.jpg"])]
 
-    def smallest(facts):
-        return min(facts, key=lambda k: facts[k]["bytes"]), "smallest file"
+    def last(facts):
+        return max(facts, key=lambda k: facts[k]["name"]), "last by name"
 
     ds, idxs = DatasetFormatter.from_similars(
-        shop, min_similarity=0.8, keep=smallest, protect=[shop / "dog" / "d.jpg"], progress=False
+        shop, min_similarity=0.8, keep=last, protect=[shop / "dog" / "d.jpg"], progress=False
     )
-    assert idxs.settings["keep"] == "smallest"
+    assert idxs.settings["keep"] == "last"
     reason = {ds.relpath(g[0]): g.reason for g in idxs}
-    assert reason == {"cat/c.jpg": "smallest file", "dog/d.jpg": "protected; smallest file"}
+    assert reason == {"dog/a.jpg": "last by name", "dog/d.jpg": "protected; last by name"}
     assert [g.protected for g in idxs if g[0] == at["dog/d.jpg"]] == [(at["dog/d.jpg"],)]
 
 
