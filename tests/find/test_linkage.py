@@ -141,5 +141,21 @@ def test_a_crowd_of_copies_in_a_chain_of_crowds():
         assert sum(map(len, found)) == 240
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 40]))
+def test_each_group_has_a_centre_whatever_was_left_out(n, seed, max_pairs):
+    rng = np.random.default_rng(seed)
+    angles = rng.choice([0.0, 0.2, 0.4, 0.6, 2.0], n) + rng.normal(0, 0.05, n)
+    x = np.stack([np.cos(angles), np.sin(angles)], 1)
+    cosine = x @ x.T
+    pairs = similar_pairs(x, min_similarity=0.97, max_pairs=max_pairs)
+    groups = stars(pairs, scores=lambda k, others: cosine[k, others])
+    for group in groups:
+        assert (cosine[np.ix_(group, group)].min(1) >= float(pairs.score[-1]) - 1e-5).any()
+    left = {*pairs.i.tolist(), *pairs.j.tolist()} - {k for g in groups for k in g}
+    for i, j, _ in pairs:  # nobody is alone whose neighbour is
+        assert not {i, j} <= left
+
+
 def test_no_pairs_no_groups():
     assert stars(Pairs.of([], [], [])) == connected(Pairs.of([], [], [])) == []
