@@ -18,9 +18,7 @@ from ..dataset.images import open_image
 from ..dataset.items import Items
 
 SIDE = 32  # of the grey picture whose frequencies are hashed
-LOW = slice(
-    1, 9
-)  # frequencies of each axis that are hashed, 8 × 8 = 64 bits; 0 is the mean, of which all have as much
+LOW = slice(1, 9)  # frequencies of each axis that are hashed: 8 × 8 = 64 bits, without the mean
 PLAIN = 2.0  # grey levels: standard deviation below which a picture has no frequencies to speak of
 _NOISE = 1e-6  # of a DCT in float64: smaller ones are 0, whichever way the picture is turned
 

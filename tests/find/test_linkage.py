@@ -128,6 +128,17 @@ def test_what_was_left_out_is_computed_and_what_is_complete_is_not():
     assert stars(pairs, scores=lambda k, others: [0.85] * len(others), complete=True) == [[0, 1], [2, 3]]
 
 
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_the_original_that_comes_last_becomes_the_centre(left_out):
+    def scores(k, others):  # pairs that were left out are not alike
+        return [0.5] * len(others)
+
+    copies = [(3, 0, 0.99), (2, 1, 0.98), (3, 2, 0.97)]  # a chain, which is refused at first
+    original = [(4, 0, 0.9), (4, 1, 0.9), (4, 2, 0.9), (4, 3, 0.9), (5, 4, 0.8)]
+    i, j, score = zip(*copies, *original, strict=True)
+    assert stars(Pairs.of(i, j, score, left_out), scores=scores) == [[0, 1, 2, 3, 4, 5]]
+
+
 def test_a_crowd_of_copies_in_a_chain_of_crowds():
     "Left out or not, crowds of equal images are the images that they are copies of."
     angles = np.repeat(np.arange(6) * 0.3, 40)
