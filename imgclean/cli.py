@@ -64,6 +64,17 @@ def find(
         float | None, typer.Option(help="Smallest cosine similarity of a pair, up to 1.  [default: 0.85]")
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="Only the N most similar pairs.")] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="Image of a group to keep: best, largest, sharpest, oldest, newest, metadata, "
+            "train, valid, label (docs/keepers.md)."
+        ),
+    ] = "best",
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="File or folder to keep in any case; may be repeated."),
+    ] = None,
     arch: Annotated[
         str, typer.Option(help="timm or torchvision model that looks.")
     ] = "tf_efficientnet_lite0",
@@ -77,7 +88,13 @@ def find(
         from .formatter import DatasetFormatter
 
         ds, groups = DatasetFormatter.from_similars(
-            folder, arch=arch, n=n, min_similarity=min_similarity, cache=use_cache
+            folder,
+            arch=arch,
+            n=n,
+            min_similarity=min_similarity,
+            keep=keep,
+            protect=protect or (),
+            cache=use_cache,
         )
         if json_file:
             json_file.write_text(as_json(ds, groups, folder), encoding="utf-8")
@@ -220,7 +237,13 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
         "settings": groups.settings,
         "images": len(ds),
         "groups": [
-            {"images": [rel(k) for k in g], "keeper": rel(g[0]), "similarity": round(g.similarity, 6)}
+            {
+                "images": [rel(k) for k in g],
+                "keeper": rel(g[0]),
+                "reason": g.reason,
+                "protected": [rel(k) for k in g.protected],
+                "similarity": round(g.similarity, 6),
+            }
             for g in groups
         ],
         "pairs": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -12,11 +13,13 @@ from fastai.vision.all import DataLoaders, Learner
 from torch import nn
 
 from . import __version__
+from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
 from .find.clusters import find_pairs
 from .find.groups import Groups, group_pairs
+from .find.keepers import Keep, check_keep
 from .find.similarity import similar_pairs
 
 # Measured in docs/benchmarks.md: at this cosine the packaged backbone joined no two different photos.
@@ -50,6 +53,10 @@ class DatasetFormatter:
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
         look_at: Items | str | os.PathLike | None = None,  # images or folder, in place of the Learner's own
+        keep: Keep = "best",  # which image of a group stays: a policy's name or a function (docs/keepers.md)
+        protect: str
+        | os.PathLike
+        | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
         ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
         tfm: Callable | None = None,  # from a PIL image to a tensor (c, h, w), where `learn` is an nn.Module
         precision: str
@@ -75,7 +82,9 @@ class DatasetFormatter:
             )
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
+        check_keep(keep)
         items, learn = _sources(learn, look_at, arch, ds_idx)
+        protected = {items.paths[k] for k in protected_items(items, protect)}  # before the long work
         if recipe == "article":
             pool_dim = 4
         start = perf_counter()
@@ -93,7 +102,10 @@ class DatasetFormatter:
             )
         if n is None and min_similarity is None:
             n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
-        groups = groups_of(seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method)
+        groups = groups_of(
+            seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method, keep=keep,
+            protect=[path for path in seen.items.paths if path in protected],
+        )  # fmt: skip
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
         groups.settings |= {
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
@@ -109,12 +121,15 @@ def groups_of(
     n: int | None = None,
     min_similarity: float | None = MIN_SIMILARITY,
     method: str = "auto",  # see `find_pairs`
+    keep: Keep = "best",  # which image of a group stays: a policy's name or a function (docs/keepers.md)
+    protect: str | os.PathLike | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
 ) -> Groups:
     """`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere.
 
     `method="auto"` searches exactly as long as that can be afforded; `settings` tell which method it was, and its
     expected recall.
     """
+    protected = protected_items(items, protect)
     if len(vectors) != len(items):
         raise ValueError(
             f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
@@ -128,10 +143,6 @@ def groups_of(
         pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method)
         searched = {"method": choice.method, "expected_recall": choice.expected_recall}
 
-    def facts(k: int) -> dict:
-        width, height = items.size(k)
-        return {"width": width, "height": height, "bytes": items.n_bytes(k)}
-
     def to_keeper(keeper: int, rest: list[int]) -> Iterable[float]:
         a, b = vectors[keeper].astype(np.float64), vectors[rest].astype(np.float64)
         norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
@@ -143,8 +154,13 @@ def groups_of(
         "n": n,
         "pairs_left_out": pairs.left_out,
         **searched,
+        "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", str(keep)),
     }
-    groups, key = group_pairs(pairs, facts, to_keeper), items.key()  # the key hashes every path: once
+    groups = group_pairs(
+        pairs, partial(Facts, items), to_keeper,
+        complete=n is None and not pairs.left_out and searched["method"] == "exact", keep=keep, protected=protected,
+    )  # fmt: skip
+    key = items.key()  # hashes every path: once
     for group in groups:
         group.dataset = key
     return Groups(groups, pairs, settings)

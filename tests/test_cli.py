@@ -49,6 +49,22 @@ def test_find_keeps_the_json_contract(shop, tmp_path):
     assert "cat/c.jpg" in result.stdout and "dog/e.jpg" in result.stderr
 
 
+def test_find_keeps_what_it_is_told_to(shop, tmp_path):
+    found, result = find(
+        shop, tmp_path, "--min-similarity", "0.999", "--keep", "label", "--protect", "dog/d.jpg"
+    )
+    assert found["settings"]["keep"] == "label"
+    assert [(g["keeper"], g["protected"]) for g in found["groups"]] == [
+        ("cat/a.jpg", []), ("dog/d.jpg", ["dog/d.jpg"])
+    ]  # fmt: skip
+    assert found["groups"][0]["reason"] == "label cat, as 2 of 3 labelled (others: 1 dog)"
+    assert found["groups"][1]["reason"] == "protected" and "as 2 of 3" in result.stdout
+    for wrong in (["--keep", "biggest"], ["--protect", "nowhere"]):
+        result = run.invoke(app, ["find", str(shop), *wrong])
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1
+        assert re.search("keep is 'biggest'|protect names 'nowhere'", result.stderr)
+
+
 def test_two_runs_write_the_same_bytes(shop, tmp_path):
     target, texts = tmp_path / "found.json", []
     for _ in range(2):

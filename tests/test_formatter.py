@@ -154,6 +154,36 @@ def test_the_method_is_chosen_and_said(monkeypatch, tmp_path):
         groups_of(x, items, method="fast")
 
 
+def test_keep_and_protect_choose_the_image_that_stays(shop):
+    items = Items.from_folder(shop)
+    at = {items.relpath(k): k for k in range(len(items))}
+    vectors = np.eye(8)[[1, 2, 1, 3, 1, 4, 5, 4]]
+    first = groups_of(vectors, items)
+    assert first.settings["keep"] == "best" and {g[0] for g in first} == {at["cat/a.jpg"], at["dog/b.jpg"]}
+    by_label = groups_of(vectors, items, keep="label")
+    assert "label cat, as 2 of 3 labelled (others: 1 dog)" in [g.reason for g in by_label]
+    kept = groups_of(vectors, items, protect="dog/")
+    assert {g[0] for g in kept} == {at["dog/a.jpg"], at["dog/b.jpg"]}
+    assert sorted(g.protected for g in kept) == [(at["dog/a.jpg"],), (at["dog/b.jpg"], at["dog/d.jpg"])]
+
+    def last(facts):
+        return max(facts, key=lambda k: facts[k]["name"]), "last by name"
+
+    ds, idxs = DatasetFormatter.from_similars(
+        shop, min_similarity=0.8, keep=last, protect=[shop / "dog" / "d.jpg"], progress=False
+    )
+    assert idxs.settings["keep"] == "last"
+    reason = {ds.relpath(g[0]): g.reason for g in idxs}
+    assert reason == {"dog/a.jpg": "last by name", "dog/d.jpg": "protected; last by name"}
+    assert [g.protected for g in idxs if g[0] == at["dog/d.jpg"]] == [(at["dog/d.jpg"],)]
+
+
+def test_a_protected_file_may_be_unreadable(shop):
+    (shop / "cat" / "bad.jpg").write_bytes(b"")
+    ds, idxs = DatasetFormatter.from_similars(shop, protect="cat/bad.jpg", progress=False)
+    assert len(ds.unreadable) == 1 and not any(g.protected for g in idxs)
+
+
 def test_one_image_has_no_duplicate(tmp_path):
     write_pictures(tmp_path, ["1.jpg"], [1])
     ds, idxs = DatasetFormatter.from_similars(tmp_path)
@@ -176,6 +206,12 @@ def test_unreadable_files_are_no_duplicates_of_each_other(tmp_path):
 def test_wrong_arguments_are_refused_in_one_sentence(shop, tmp_path):
     learn = default_learner(shop, "resnet18", pretrained=False)
     wrong = [
+        (
+            ValueError,
+            "keep is 'biggest'; give one of best",
+            lambda: DatasetFormatter.from_similars(shop, keep="biggest"),
+        ),
+        (ValueError, "protect names 'x'", lambda: DatasetFormatter.from_similars(shop, protect="x")),
         (TypeError, "folder of the images", lambda: DatasetFormatter.from_similars(3)),
         (NotADirectoryError, "does not exist", lambda: DatasetFormatter.from_similars("learner")),
         (ValueError, "layer_ls", lambda: DatasetFormatter.from_similars(learn, "0", layer_ls=[0])),

@@ -66,6 +66,17 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:  # (width, height) i
         raise UnreadableImage(_reason(path, err)) from err
 
 
+def metadata(path: str | os.PathLike) -> dict[int, object]:  # EXIF tag -> value
+    "The EXIF entries of the picture in `path`, from its header alone; raises `UnreadableImage`."
+    try:
+        with Image.open(path) as im:
+            exif = im.getexif()
+            inner = {tag: value for ifd in (0x8769, 0x8825) for tag, value in exif.get_ifd(ifd).items()}
+            return {k: v for k, v in exif.items() if k not in (0x8769, 0x8825)} | inner
+    except Exception as err:
+        raise UnreadableImage(_reason(path, err)) from err
+
+
 def _to_rgb(im: Image.Image) -> Image.Image:
     if im.mode == "RGB":
         return im

@@ -8,8 +8,8 @@ import numpy as np
 
 from .best import Best
 from .choose import CLUSTERS_RECALL, Choice, choose_method, exact_memory
-from .groups import group_pairs
 from .kmeans import KMeans
+from .linkage import stars
 from .pairs import Pairs
 from .similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from .tiles import Rows, same_width
@@ -144,8 +144,8 @@ def split_duplicates(n: int, pairs: Pairs) -> Split:
             f"the pairs name item {int(pairs.i.max())}, and there are {n} items; give all of them"
         )
     duplicate = np.zeros(n, dtype=bool)
-    for group in group_pairs(pairs, lambda k: {"width": 0, "height": 0, "bytes": 0}):
-        duplicate[sorted(group)[1:]] = True
+    for group in stars(pairs):
+        duplicate[group[1:]] = True
     return Split(np.flatnonzero(~duplicate), np.flatnonzero(duplicate))
 
 

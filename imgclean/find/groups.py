@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
+from .keepers import Facts, Keep, check_keep, choose_keeper
+from .linkage import Scores, stars, weakest_links
 from .pairs import Pairs
 
 
 class Group(tuple):
-    "Item indices of one picture's copies, keeper first, with `similarity`, `scores` and `reason`"
+    "Item indices of one picture's copies, keeper first, with `similarity`, `scores`, `reason` and `protected`"
 
     similarity: float | None  # of the weakest pair that holds the group together
     scores: tuple[float, ...]  # of each image to the keeper, in the group's order
     reason: str  # why the keeper is kept, for a person
+    protected: tuple[int, ...] = ()  # items that no suggestion deletes, the keeper among them
     dataset: bytes | None = None  # `Items.key()` of the dataset that the indices mean
 
-    def __new__(cls, images: Iterable[int], similarity=None, scores=(), reason=""):
+    def __new__(cls, images: Iterable[int], similarity=None, scores=(), reason="", protected=()):
         group = super().__new__(cls, (int(k) for k in images))
         group.similarity, group.scores, group.reason = similarity, tuple(scores), reason
+        safe = frozenset(protected)
+        group.protected = tuple(k for k in group if k in safe)
         return group
 
 
@@ -36,63 +41,26 @@ class Groups(list):
 
 def group_pairs(
     pairs: Pairs,
-    facts: Callable[[int], dict],  # item -> {"width", "height", "bytes"}
-    scores: Callable[[int, list[int]], Iterable[float]] | None = None,  # (keeper, members) -> similarities
+    facts: Callable[[int], Facts],  # item -> {"width", "height", "bytes"}, and what `keep` asks for
+    scores: Scores | None = None,  # (keeper, members) -> similarities
+    *,
+    verified: np.ndarray | None = None,  # (m,) bool: pairs known to be one picture, which always join
+    complete: bool
+    | None = None,  # whether a missing pair is one that is not alike; default: none were left out
+    keep: Keep = "best",  # policy of `choose_keeper`
+    protected: Collection[int] = (),  # items that are kept in any case
 ) -> list[Group]:
-    """Connected components of `pairs` as `Group`s, most similar first, ties by lowest index.
+    """The duplicates among `pairs` as `Group`s, most similar first, ties by lowest index; no item is in two.
 
-    The keeper has the most pixels, then the most bytes, then the lowest index.
+    One member of each group is alike to all others, so a chain of images of which each is like the next is
+    several groups; see `linkage.stars`. The keeper is that of `keepers.choose_keeper`.
     """
+    check_keep(keep)
+    found = stars(pairs, verified=verified, scores=scores, complete=complete)
     groups = []
-    for members, similarity in _components(pairs):
-        known = {k: facts(k) for k in members}
-        keeper, reason = choose_keeper(known)
+    for members, similarity in zip(found, weakest_links(pairs, found), strict=True):
+        keeper, reason = choose_keeper({k: facts(k) for k in members}, keep, protected)
         rest = [k for k in members if k != keeper]
         alike = [1.0, *scores(keeper, rest)] if scores else ()
-        groups.append(Group([keeper, *rest], similarity, alike, reason))
+        groups.append(Group([keeper, *rest], similarity, alike, reason, protected))
     return sorted(groups, key=lambda g: (-g.similarity, min(g)))
-
-
-def _components(pairs: Pairs) -> list[tuple[list[int], float]]:
-    "Sorted members of each component, with the score of the weakest link of its strongest spanning tree."
-    parent: dict[int, int] = {}
-    weakest: dict[int, float] = {}
-
-    def find(k: int) -> int:
-        root = k
-        while parent.setdefault(root, root) != root:
-            root = parent[root]
-        while parent[k] != root:
-            parent[k], k = root, parent[k]
-        return root
-
-    for i, j, score in pairs:  # best first, so each link that joins two components is the best there is
-        a, b = find(i), find(j)
-        if a != b:
-            parent[max(a, b)] = min(a, b)
-            weakest[min(a, b)] = score
-    members: dict[int, list[int]] = {}
-    for k in sorted(parent):
-        members.setdefault(find(k), []).append(k)
-    return [(ks, weakest[root]) for root, ks in members.items()]
-
-
-def choose_keeper(facts: dict[int, dict]) -> tuple[int, str]:  # (item, reason)
-    "The item with the most pixels, then bytes, then the lowest index, and the reason in words."
-    pixels = {k: f["width"] * f["height"] for k, f in facts.items()}
-    best = min(facts, key=lambda k: (-pixels[k], -facts[k]["bytes"], k))
-    f = facts[best]
-    if len({p for p in pixels.values()}) > 1:
-        return best, f"most pixels ({f['width']}×{f['height']})"
-    if len({fact["bytes"] for fact in facts.values()}) > 1:
-        return best, f"same pixels, largest file ({human_bytes(f['bytes'])})"
-    return best, "same size, first in the dataset"
-
-
-def human_bytes(n: int) -> str:
-    "`n` bytes as people write it: 980 B, 12 kB, 3.4 MB."
-    if n < 1000:
-        return f"{n} B"
-    power = min(int(np.log10(n)) // 3, 3)
-    value = n / 1000**power
-    return f"{value:.0f} {' kMG'[power]}B" if value >= 10 else f"{value:.1f} {' kMG'[power]}B"

@@ -1,4 +1,4 @@
-"""Hamming distance of every pair of bit-packed hashes: the lower triangle, exact, tile by tile."""
+"""Hamming distance of every pair of bit-packed hashes, as they are or turned: the lower triangle, exact, tile by tile."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ def hamming_pairs(
         raise ValueError(
             f"hashes have shape {hashes.shape} and dtype {hashes.dtype}; give (n, n_bytes) uint8, bits packed"
         )
-    if max_distance < 0:
-        raise ValueError(f"max_distance is {max_distance}; give 0 or more bits")
-    if max_pairs is not None and max_pairs < 1:
-        raise ValueError(f"max_pairs is {max_pairs}; ask for at least one pair")
+    _check(max_distance, max_pairs)
     n, limit = len(hashes), max_pairs or MAX_PAIRS * max(1, len(hashes))
     keep = Best(max(1, n), limit, -float(max_distance), forest=True, highest=0.0, rounding=0.0)
     words = as_words(hashes)
@@ -40,6 +37,49 @@ def hamming_pairs(
         apart = distances(words[tile.a : tile.a_end], words[tile.b : tile.b_end])
         keep.add_tile(tile, torch.from_numpy(np.subtract(0, apart, dtype=np.float32)))
     return keep.pairs()
+
+
+def oriented_pairs(
+    hashes: np.ndarray,  # (n, 8) uint64, one column an orientation, as `features.hashes` makes them
+    max_distance: int,  # bits of 64 that may differ
+    *,
+    among: np.ndarray | None = None,  # (n,) bool: rows to compare; default: all
+    max_pairs: int | None = None,  # pairs to keep at most, default 10 for each hash
+) -> Pairs:
+    """Pairs of pictures whose hashes differ in at most `max_distance` bits when one of the two is turned or mirrored.
+
+    The score is the share of bits that agree, 1 for equal hashes. What is kept of many is that of `hamming_pairs`.
+    """
+    hashes = np.asanyarray(hashes)
+    if hashes.ndim != 2 or hashes.shape[1] != 8 or hashes.dtype != np.uint64:
+        raise ValueError(
+            f"hashes have shape {hashes.shape} and dtype {hashes.dtype}; give (n, 8) uint64, a column an orientation"
+        )
+    _check(max_distance, max_pairs)
+    rows = np.arange(len(hashes)) if among is None else np.flatnonzero(among)
+    words, limit = hashes[rows], max_pairs or MAX_PAIRS * max(1, len(rows))
+    low = 1 - max_distance / 64
+    keep = Best(max(1, len(rows)), limit, low, forest=True, highest=1.0, rounding=0.0)
+    for tile in tiles(len(rows), BLOCK):
+        apart = nearest_orientation(words[tile.a : tile.a_end], words[tile.b : tile.b_end])
+        keep.add_tile(tile, torch.from_numpy(1 - apart.astype(np.float32) / 64))
+    found = keep.pairs()
+    return Pairs.of(rows[found.i], rows[found.j], found.score, found.left_out)
+
+
+def nearest_orientation(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (len(a), len(b)) uint8
+    "Bits in which each row of `a` differs from each of `b`, which is turned so that they are fewest."
+    apart = np.full((len(a), len(b)), 64, dtype=np.uint8)
+    for k in range(8):
+        np.minimum(apart, count_bits(a[:, :1] ^ b[None, :, k]), out=apart)
+    return apart
+
+
+def _check(max_distance: int, max_pairs: int | None) -> None:
+    if max_distance < 0:
+        raise ValueError(f"max_distance is {max_distance}; give 0 or more bits")
+    if max_pairs is not None and max_pairs < 1:
+        raise ValueError(f"max_pairs is {max_pairs}; ask for at least one pair")
 
 
 def as_words(hashes: np.ndarray) -> np.ndarray:  # (n, ceil(n_bytes / 8)) uint64

@@ -14,8 +14,8 @@ from sklearn import cluster
 from sklearn.exceptions import ConvergenceWarning
 
 from ..dataset.stored import read_json, refuse_mismatch, written_whole
-from .groups import group_pairs
 from .join import full_precision
+from .linkage import connected
 from .similarity import similar_pairs
 from .tiles import READ, Rows
 
@@ -127,10 +127,9 @@ class KMeans:
         label[far] = -1
         limit = self.far_distance if max_distance is None else max_distance
         near = similar_pairs(np.asanyarray(emb)[far], min_similarity=max(-1.0, 1 - limit**2 / 2))
-        new = group_pairs(near, lambda k: {"width": 0, "height": 0, "bytes": 0})
         centroids = [self.centroids]
-        for group in sorted(new, key=min):
-            members = far[sorted(group)]
+        for group in connected(near):
+            members = far[group]
             label[members] = len(self.centroids) + len(centroids) - 1
             unit = Rows(np.asanyarray(emb)[members]).take(slice(None)).numpy()
             centroids.append(unit.mean(0, dtype=np.float64, keepdims=True).astype(np.float32))

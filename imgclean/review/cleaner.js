@@ -301,7 +301,7 @@ function render({ model, el }) {
   const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id }, guess(group, (other) => (other === image ? "keep" : "delete")));
   const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
   // Where groups share images, none may lose its last one: Python decides, the screen waits.
-  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (_, k) => (k ? "delete" : "keep")))));
+  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (image, k) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")))));
   function takePage() { if (pages.get(page)?.length) keepBest(pages.get(page)); focus(cursor); }
   function acceptAndGoOn({ group }) {
     if (group.more || group.images.some((image) => !marks.has(image.id))) act("accept", { group: group.id }, guess(group, (image) => marks.get(image.id) ?? "keep"));

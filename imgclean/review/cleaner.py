@@ -14,7 +14,7 @@ import traitlets
 
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
-from ..find.groups import human_bytes
+from ..find.keepers import human_bytes
 from .session import Applied, Review, as_groups
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "id": g,
             "similarity": group.similarity,
             "reason": group.reason,
+            "protected": list(group.protected),
             "images": images,
             "more": len(group) - len(images),
         }

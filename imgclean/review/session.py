@@ -158,13 +158,14 @@ class Review:
         self._do("keep all", dict.fromkeys(self.groups[self._group(g)], "keep"))
 
     def keep_best(self, gs: int | Iterable[int] | None = None) -> None:
-        """Take the suggestion for groups `gs`, by default for all: keep the first image, delete the rest.
+        """Take the suggestion for groups `gs`, by default for all: keep the first image, delete the rest but the protected.
 
         Where groups share images, as fastai v1's pairs do, none of them loses its last one.
         """
         gs = range(len(self.groups)) if gs is None else [gs] if hasattr(gs, "__index__") else gs
-        marks: dict[int, str] = {}
-        for ks in (self.groups[self._group(g)] for g in gs):
+        chosen = [self.groups[self._group(g)] for g in gs]
+        marks: dict[int, str] = {k: "keep" for ks in chosen for k in ks.protected}
+        for ks in chosen:
             kept = [k for k in ks if marks.get(k) == "keep"]
             kept = kept or [k for k in ks if k not in marks][:1] or [ks[0]]
             marks |= dict.fromkeys((k for k in ks if k not in marks), "delete") | dict.fromkeys(kept, "keep")

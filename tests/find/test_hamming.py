@@ -61,3 +61,36 @@ def test_equal_hashes_give_one_group_not_n_squared_pairs():
 def test_wrong_input_is_refused(hashes, args, message):
     with pytest.raises(ValueError, match=message):
         hamming_pairs(hashes, **args)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 40), st.integers(0, 30), st.integers(0, 2**32 - 1), st.sampled_from([7, 1024]))
+def test_oriented_pairs_equal_turning_one_after_the_other(n, most, seed, block):
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 2**63, (n, 8), dtype=np.uint64)
+    for k in range(1, n, 2):  # the one before, turned and with some bits changed
+        words[k] = np.roll(words[k - 1], k) ^ (np.uint64(1) << rng.integers(0, 64, 8, dtype=np.uint64))
+    among = rng.random(n) < 0.8
+    with patch.object(hamming, "BLOCK", block):
+        pairs = hamming.oriented_pairs(words, most, among=among, max_pairs=10**6)
+    expected = []
+    for i in range(n):
+        for j in range(i):
+            apart = min(bin(int(words[i, 0]) ^ int(w)).count("1") for w in words[j])
+            if apart <= most and among[i] and among[j]:
+                expected.append((i, j, 1 - apart / 64))
+    assert list(pairs) == sorted(expected, key=lambda p: (-p[2], p[0], p[1]))
+
+
+def test_equal_oriented_hashes_are_one_group_not_n_squared_pairs():
+    pairs = hamming.oriented_pairs(np.zeros((3000, 8), dtype=np.uint64), 6)
+    assert len(pairs) < 33_000 and pairs.left_out == 3000 * 2999 // 2 - len(pairs)
+    assert (pairs.score == 1).all()
+
+
+def test_wrong_oriented_hashes_are_refused():
+    for wrong in (np.zeros((2, 8)), np.zeros((2, 4), dtype=np.uint64), np.zeros(8, dtype=np.uint64)):
+        with pytest.raises(ValueError, match=r"give \(n, 8\) uint64"):
+            hamming.oriented_pairs(wrong, 1)
+    with pytest.raises(ValueError, match="0 or more bits"):
+        hamming.oriented_pairs(np.zeros((2, 8), dtype=np.uint64), -1)

@@ -87,6 +87,11 @@ def test_pages_hold_batch_size_rows(items):
     assert sizes == [3, 3, 1] and wire(type="page", page=0)[0]["last"] == 2
 
 
+def test_a_row_names_what_is_protected(items):
+    wire = Wire(ImageCleaner(items, [Group([2, 0, 4], protected=[0, 2]), (5, 7)]))
+    assert [g["protected"] for g in wire(type="page", page=0)[0]["groups"]] == [[2, 0], []]
+
+
 def test_a_huge_group_is_cut_for_the_screen_only(items):
     wire = Wire(ImageCleaner(items, [Group([k % 8 for k in range(1000)])]))
     row = wire(type="page", page=0)[0]["groups"][0]

@@ -12,7 +12,7 @@ HERE = Path(imgclean.review.__file__).parent
 FAKE = """
 window.sent = []; window.dead = false; window.mute = false;
 const listeners = [];
-const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, images: [0, 1].map(j => (
+const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
   {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: 'cat', split: null, pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
 const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8};
 window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
@@ -107,6 +107,16 @@ def test_keys(grid, keys, action, shown):
     assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq", "view")} == action
     grid.wait_for_timeout(50)
     assert marks(grid) == shown
+
+
+def test_what_the_screen_guesses_spares_what_is_protected(grid):
+    start(grid)
+    grid.keyboard.press("PageDown")
+    grid.wait_for_timeout(50)
+    grid.evaluate("window.mute = true")
+    for key in ("b", "ArrowDown", "b"):
+        grid.keyboard.press(key)
+    assert marks(grid) == ["keep", "delete", "keep", "keep"]
 
 
 def test_moving(grid):

@@ -58,6 +58,18 @@ def test_each_action_does_what_it_says(review):
     assert review.decisions["cat/c.jpg"] == "delete" and review.undecided == []
 
 
+def test_no_suggestion_deletes_what_is_protected(items):
+    groups = [Group((0, 2, 4), protected=(0, 4)), Group((4, 5)), Group((7, 2), protected=(7,))]
+    review = Review(items, groups)
+    review.keep_best()
+    assert review.kept == [0, 4, 7] and review.deleted == [2, 5]
+    other = Review(items, groups[:1], ledger=items.root / "other.jsonl")
+    other.keep_best(0)
+    assert other.kept == [0, 4] and other.deleted == [2]
+    other.mark(4, "delete")  # what a person says counts
+    assert other.deleted == [2, 4]
+
+
 def test_accept_keeps_only_what_is_undecided(review):
     review.mark(4, "delete")
     assert not review.is_decided(0)
