@@ -10,6 +10,9 @@ import numpy as np
 from .align import Alignment, View, rescaled, warp
 
 
+LEAST = 8  # grey levels by which a block differs that something lies on
+
+
 class Geometry(NamedTuple):
     "What a transform does to picture i to make picture j"
 
@@ -128,7 +131,7 @@ def _colours(x: np.ndarray, y: np.ndarray) -> list[str]:
         return ["in black and white"]
     if chroma_x < 5 and chroma_y > 12:
         return ["the first is in black and white"]
-    return ["recoloured"] if np.median(np.abs(x - y).max(axis=1)) > 12 else []
+    return ["recoloured"] if np.median(np.abs(x - y).max(axis=1)) > 14 else []
 
 
 def _places(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
@@ -140,7 +143,7 @@ def _places(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
     if seen.sum() < 40:
         return []
     usual, high = np.percentile(blocks[seen], [50, 75])
-    odd = seen & (blocks > max(14, 3 * usual, 2 * high))
+    odd = seen & (blocks > max(LEAST, 3 * usual, 2 * high))
     odd = cv2.morphologyEx(odd.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2, 2), np.uint8)) > 0
     stats = cv2.connectedComponentsWithStats(odd.astype(np.uint8))[2]
     largest = stats[1:, cv2.CC_STAT_AREA].max(initial=0)
@@ -155,9 +158,12 @@ def _residual(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
         use = mask
         for _ in range(2):
             slope, shift = np.polyfit(u[use], v[use], 1) if np.ptp(u[use]) > 5 else (1.0, 0.0)
-            off = np.abs(slope * u + shift - v)
+            off = np.abs(np.clip(slope * u + shift, 0, 255) - v)
             use = mask & (off <= 2.5 * np.median(off[mask]) + 2)
-        rest = np.maximum(rest, off)
+        fitted = np.clip(slope * u + shift, 0, 255).astype(np.float32)
+        # An edge that is a pixel off is no difference: what lies within the range of the neighbours agrees.
+        low, high = cv2.erode(fitted, np.ones((3, 3))), cv2.dilate(fitted, np.ones((3, 3)))
+        rest = np.maximum(rest, np.maximum(v - high, low - v))
     return rest * mask
 
 
@@ -167,4 +173,4 @@ def _sharpness(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
         return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[mask].mean() / max(grey[mask].std(), 1))
 
     ratio = detail(y) / max(detail(x), 1e-6)
-    return ["blurred"] if ratio < 0.55 else ["noise added"] if ratio > 1.9 else []
+    return ["blurred"] if ratio < 0.55 else ["sharper or noisier"] if ratio > 1.9 else []
