@@ -64,6 +64,13 @@ def find(
         float | None, typer.Option(help="Smallest cosine similarity of a pair, up to 1.  [default: 0.85]")
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="Only the N most similar pairs.")] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="In their place: look again at each image's nearest, and take pairs of which this share, "
+            "such as 0.99, is expected to be true."
+        ),
+    ] = None,
     keep: Annotated[
         str,
         typer.Option(
@@ -92,6 +99,7 @@ def find(
             arch=arch,
             n=n,
             min_similarity=min_similarity,
+            min_precision=min_precision,
             keep=keep,
             protect=protect or (),
             cache=use_cache,
@@ -231,6 +239,14 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
     "The result of `find` in JSON, version 1 (docs/json.md): the same bytes for the same images and settings."
     rel = ds.relpath
     pairs = [(*sorted((rel(i), rel(j))), round(score, 6)) for i, j, score in groups.pairs]
+    looks = {}
+    if groups.found:  # a second look
+        for (i, j, _), check in zip(groups.pairs, groups.found.checks, strict=True):
+            looks[tuple(sorted((rel(i), rel(j))))] = {
+                "grade": check.grade,
+                "edited": rel(j),
+                "what": check.what,
+            }
     found = {
         "version": 1,
         "root": os.path.abspath(folder),
@@ -247,7 +263,8 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
             for g in groups
         ],
         "pairs": [
-            {"a": a, "b": b, "similarity": s} for a, b, s in sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))
+            {"a": a, "b": b, "similarity": s} | looks.get((a, b), {})
+            for a, b, s in sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))
         ],
         "unreadable": [{"path": _relative(u.path, ds.root), "error": u.error} for u in ds.unreadable],
     }
@@ -307,15 +324,25 @@ def _print_unreadable(ds: Items) -> None:
         typer.echo(f"unreadable: {printable(_relative(bad.path, ds.root))}: {printable(bad.error)}", err=True)
 
 
+LATER = {"check": "looked again", "calibrate": "calibrated"}  # stages that a run may have, and what it did
+
+
 def _print_summary(ds: Items, groups: Groups) -> None:
     n, seconds = len(ds) + len(ds.unreadable), groups.seconds
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "
         f"looked {seconds['look']:.1f} s ({n / max(seconds['look'], 1e-9):.0f} images/s), "
-        f"compared {seconds['compare']:.1f} s",
+        f"compared {seconds['compare']:.1f} s"
+        + "".join(f", {did} {seconds[name]:.1f} s" for name, did in LATER.items() if name in seconds),
         err=True,
     )
+    calibration = groups.found and groups.found.calibration
+    if calibration:
+        typer.echo(
+            f"expected precision of the pairs {calibration.precision}, recall of edited copies {calibration.recall}",
+            err=True,
+        )
 
 
 def _print_planted(ds: Items, groups: Groups, planted: tuple[Planted, ...]) -> int:  # how many were missed

@@ -13,6 +13,7 @@ from fastai.vision.all import DataLoaders, Learner
 from torch import nn
 
 from . import __version__
+from .cascade import find_duplicates
 from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
@@ -48,6 +49,8 @@ class DatasetFormatter:
         min_similarity: float
         | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
         *,
+        min_precision: float
+        | None = None,  # in their place: pairs that have had a second look, of which this share is true
         method: str = "auto",  # "exact" or "clusters", see `find_pairs`; the `n` best are always exact
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
@@ -82,6 +85,14 @@ class DatasetFormatter:
             )
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
+        if min_precision is not None and (n is not None or min_similarity is not None or recipe):
+            raise ValueError(
+                "min_precision is given with n, min_similarity or recipe, which cut by cosine; give one of them"
+            )
+        if min_precision is not None and not 0 < min_precision <= 1:  # before the long work
+            raise ValueError(
+                f"min_precision is {min_precision}; give a share above 0 and at most 1, such as 0.99"
+            )
         check_keep(keep)
         items, learn = _sources(learn, look_at, arch, ds_idx)
         protected = {items.paths[k] for k in protected_items(items, protect)}  # before the long work
@@ -100,13 +111,27 @@ class DatasetFormatter:
             raise ValueError(
                 f"none of the {n_bad} images can be read; the last one is {bad.path.name}: {bad.error}"
             )
-        if n is None and min_similarity is None:
-            n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
-        groups = groups_of(
-            seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method, keep=keep,
-            protect=[path for path in seen.items.paths if path in protected],
-        )  # fmt: skip
-        groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
+        protect = [path for path in seen.items.paths if path in protected]
+        if min_precision is not None:
+            again = dict(tfm=tfm, precision=seen.precision, dtype=dtype, bs=bs, num_workers=num_workers)
+            layers = layer if layer_ls is None else layer_ls
+
+            def look(more: Items) -> tuple[np.ndarray, Items]:
+                copies = embed(learn, more, layers, pool, pool_dim, progress=False, **again)
+                return copies.vectors, copies.items
+
+            groups = verified_groups_of(
+                seen.vectors, seen.items, look,
+                min_precision=min_precision, keep=keep, protect=protect, progress=progress,
+            )  # fmt: skip
+        else:
+            if n is None and min_similarity is None:
+                n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
+            groups = groups_of(
+                seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method, keep=keep, protect=protect
+            )  # fmt: skip
+            groups.seconds = {"compare": perf_counter() - looked}
+        groups.seconds = {"look": looked - start} | groups.seconds
         groups.settings |= {
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
@@ -143,23 +168,50 @@ def groups_of(
         pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method)
         searched = {"method": choice.method, "expected_recall": choice.expected_recall}
 
+    settings = {"min_similarity": min_similarity, "n": n, "pairs_left_out": pairs.left_out, **searched}
+    complete = n is None and not pairs.left_out and searched["method"] == "exact"
+    return _grouped(pairs, vectors, items, complete, keep, protected, settings)
+
+
+def verified_groups_of(
+    vectors: np.ndarray,  # (n, d) float, row k embeds items[k]
+    items: Items,
+    look: Callable[
+        [Items], tuple[np.ndarray, Items]
+    ],  # embeds other images alike: vectors, and the readable ones
+    *,
+    min_precision: float = 0.99,  # share of the pairs that shall be true
+    keep: Keep = "best",
+    protect: str | os.PathLike | Iterable[str | os.PathLike] = (),
+    num_workers: int | None = None,  # threads of the second look
+    progress: bool = True,
+) -> Groups:
+    """`Groups` of images that show the same picture, by a second look at each image's nearest neighbours.
+
+    `pairs` are those above the cut, by probability; `found` holds what was done to each, all candidates and the
+    calibration, see `cascade.find_duplicates`. Images of one group may differ by any edit.
+    """
+    protected = protected_items(items, protect)
+    found = find_duplicates(
+        vectors, items, look, min_precision=min_precision, num_workers=num_workers, progress=progress
+    )
+    settings = {"min_precision": min_precision, "cut": found.cut, "pairs_left_out": 0}
+    groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings)
+    groups.found, groups.seconds = found, found.seconds
+    return groups
+
+
+def _grouped(pairs, vectors, items: Items, complete: bool, keep: Keep, protected, settings: dict) -> Groups:
     def to_keeper(keeper: int, rest: list[int]) -> Iterable[float]:
         a, b = vectors[keeper].astype(np.float64), vectors[rest].astype(np.float64)
         norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
         return np.clip(b @ a / np.maximum(norms, 1e-12), -1, 1).tolist()
 
-    settings = {
-        "imgclean": __version__,
-        "min_similarity": min_similarity,
-        "n": n,
-        "pairs_left_out": pairs.left_out,
-        **searched,
-        "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", str(keep)),
-    }
+    settings = {"imgclean": __version__} | settings
+    settings["keep"] = keep if isinstance(keep, str) else getattr(keep, "__name__", str(keep))
     groups = group_pairs(
-        pairs, partial(Facts, items), to_keeper,
-        complete=n is None and not pairs.left_out and searched["method"] == "exact", keep=keep, protected=protected,
-    )  # fmt: skip
+        pairs, partial(Facts, items), to_keeper, complete=complete, keep=keep, protected=protected
+    )
     key = items.key()  # hashes every path: once
     for group in groups:
         group.dataset = key

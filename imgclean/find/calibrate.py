@@ -85,7 +85,7 @@ def calibrate(
     if len(edits) != len(same):
         raise ValueError(f"there are {len(edits)} edits for {len(same)} planted copies; give one for each")
     by_edit = {
-        name: (sum(e == name and s >= cut for e, s in zip(edits, same, strict=True)), edits.count(name))
+        name: (sum(e == name and bool(s >= cut) for e, s in zip(edits, same, strict=True)), edits.count(name))
         for name in sorted(set(edits))
     }
     return Calibration(cut, min_precision, precision, recall, by_edit, probability, same, other)

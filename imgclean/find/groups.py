@@ -37,6 +37,7 @@ class Groups(list):
         super().__init__(groups)
         self.pairs, self.settings = pairs, settings or {}
         self.seconds: dict[str, float] = {}  # wall time of each stage
+        self.found: object | None = None  # what a second look found, see `cascade.Found`
 
 
 def group_pairs(

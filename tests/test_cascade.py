@@ -1,0 +1,104 @@
+import json
+import tempfile
+
+import numpy as np
+import pytest
+from pictures import write_pictures
+from typer.testing import CliRunner
+
+from imgclean.cascade import _candidates, find_duplicates
+from imgclean.cli import app
+from imgclean.dataset.items import Items
+from imgclean.find.similarity import nearest
+from imgclean.formatter import DatasetFormatter
+
+
+@pytest.fixture(scope="module")
+def verified(sample):
+    return DatasetFormatter.from_similars(sample.path, min_precision=0.99, progress=False)
+
+
+def test_the_planted_duplicates_are_found_and_nothing_else(sample, verified):
+    ds, idxs = verified
+    found = {frozenset(ds.relpath(k) for k in group) for group in idxs}
+    assert found == {frozenset(p.files) for p in sample.planted if len(p.files) > 1}
+    assert all(p >= idxs.settings["cut"] for p in idxs.pairs.score)
+    assert idxs.settings["min_precision"] == 0.99 and {"look", "check", "calibrate"} <= idxs.seconds.keys()
+
+
+def test_what_was_done_is_told(sample, verified):
+    ds, idxs = verified
+    what = {}
+    for (i, j, _), check in zip(idxs.pairs, idxs.found.checks, strict=True):
+        what[frozenset((ds.relpath(i), ds.relpath(j)))] = check
+    planted = {p.what: frozenset(p.files) for p in sample.planted}
+    assert what[frozenset(("object/cup.jpg", "object/coffee.jpg"))].grade == "exact"
+    assert what[planted["mirrored"]].mirrored and "mirrored" in what[planted["mirrored"]].what
+    assert "resized" in what[planted["half the size"]].what
+    assert what[planted["re-encoded"]].grade == "re-encoded"
+
+
+def test_the_calibration_is_of_these_images(sample, verified):
+    ds, idxs = verified
+    calibration = idxs.found.calibration
+    assert len(calibration.same) == len(ds) and sum(n for _, n in calibration.by_edit.values()) == len(ds)
+    assert calibration.precision.value >= 0.99 and calibration.recall.value > 0.5
+    # What was planted from one of five equal cups resembles the other four, which are no other pictures.
+    assert (calibration.other < 0.5).mean() > 0.99
+
+
+def test_a_strict_cut_changes_no_embedding_and_takes_no_more(sample, verified):
+    _, strict = DatasetFormatter.from_similars(sample.path, min_precision=1.0, progress=False)
+    assert {(i, j) for i, j, _ in strict.pairs} <= {(i, j) for i, j, _ in verified[1].pairs}
+    assert [p for p in strict.found.candidates] == [p for p in verified[1].found.candidates]
+
+
+def test_candidates_are_each_pair_of_neighbours_once():
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    index, score = nearest(x, 4)
+    pairs = _candidates(index, score)
+    slow = {(max(i, int(j)), min(i, int(j))) for i, row in enumerate(index) for j in row}
+    assert {(i, j) for i, j, _ in pairs} == slow and len(pairs) == len(slow)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert all(abs(unit[i] @ unit[j] - s) < 1e-5 for i, j, s in pairs)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_images_are_not_calibrated(tmp_path, n):
+    write_pictures(tmp_path, [f"{k}.png" for k in range(n)], [1, 1, 2][:n])
+    items, vectors = Items.from_folder(tmp_path), np.eye(3, dtype=np.float32)[[0, 0, 1]][:n]
+    found = find_duplicates(vectors, items, lambda more: (np.eye(3)[: len(more)], more), progress=False)
+    assert found.calibration is None and found.cut == 0.5
+    assert [(i, j) for i, j, _ in found.pairs] == [(1, 0)][: n - 1]
+
+
+def test_nothing_stays_behind(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(p for p in sample.path.rglob("*") if p.is_file())
+    DatasetFormatter.from_similars(sample.path, min_precision=0.9, progress=False)
+    assert not [*tmp_path.iterdir()]
+    assert sorted(p for p in sample.path.rglob("*") if p.is_file()) == before
+
+
+def test_two_ways_to_cut_are_refused(shop):
+    for other in ({"n": 3}, {"min_similarity": 0.9}, {"recipe": "article"}):
+        with pytest.raises(ValueError, match="min_precision is given with n, min_similarity or recipe"):
+            DatasetFormatter.from_similars(shop, min_precision=0.9, **other)
+    with pytest.raises(ValueError, match="min_precision is 99; give a share"):
+        DatasetFormatter.from_similars(shop, min_precision=99, progress=False)
+
+
+def test_the_command_line_tells_what_to_expect(sample, tmp_path):
+    out = tmp_path / "found.json"
+    result = CliRunner().invoke(
+        app, ["find", str(sample.path), "--min-precision", "0.99", "--json", str(out)]
+    )
+    assert result.exit_code == 0 and "expected precision of the pairs" in result.stderr
+    found = json.loads(out.read_text())
+    assert found["settings"]["min_precision"] == 0.99
+    cups = [p for p in found["pairs"] if p["grade"] == "exact"]
+    assert len(cups) == 10 and all(p["similarity"] == 1 for p in cups)
+    assert all(
+        {"grade", "edited", "what"} <= pair.keys() and pair["edited"] in (pair["a"], pair["b"])
+        for pair in found["pairs"]
+    )
