@@ -9,8 +9,7 @@ import numpy as np
 
 from .align import Alignment, View, rescaled, warp
 
-
-LEAST = 8  # grey levels by which a block differs that something lies on
+LEAST = 12  # grey levels by which a block differs that something lies on
 
 
 class Geometry(NamedTuple):
@@ -126,12 +125,12 @@ def _painted(a: View, b: View, found: Alignment) -> list[str]:
 
 def _colours(x: np.ndarray, y: np.ndarray) -> list[str]:
     "From the (n, 3) colours of the same places."
-    chroma_x, chroma_y = (float(np.ptp(z, axis=1).mean()) for z in (x, y))
+    chroma_x, chroma_y = (float((_largest(z) + _largest(-z)).mean()) for z in (x, y))
     if chroma_y < 5 and chroma_x > 12:
         return ["in black and white"]
     if chroma_x < 5 and chroma_y > 12:
         return ["the first is in black and white"]
-    return ["recoloured"] if np.median(np.abs(x - y).max(axis=1)) > 14 else []
+    return ["recoloured"] if np.median(_largest(np.abs(x - y))) > 14 else []
 
 
 def _places(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
@@ -157,7 +156,7 @@ def _residual(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
         u, v = x[..., c], y[..., c]
         use = mask
         for _ in range(2):
-            slope, shift = np.polyfit(u[use], v[use], 1) if np.ptp(u[use]) > 5 else (1.0, 0.0)
+            slope, shift = _line(u[use], v[use])
             off = np.abs(np.clip(slope * u + shift, 0, 255) - v)
             use = mask & (off <= 2.5 * np.median(off[mask]) + 2)
         fitted = np.clip(slope * u + shift, 0, 255).astype(np.float32)
@@ -165,6 +164,19 @@ def _residual(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
         low, high = cv2.erode(fitted, np.ones((3, 3))), cv2.dilate(fitted, np.ones((3, 3)))
         rest = np.maximum(rest, np.maximum(v - high, low - v))
     return rest * mask
+
+
+def _line(u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
+    "Slope and shift that make `v` of `u`, by least squares."
+    du, dv = u - u.mean(), v - v.mean()
+    spread = float(du @ du)
+    slope = float(du @ dv) / spread if spread > len(u) else 1.0  # of one colour there is no contrast to fit
+    return slope, float(v.mean() - slope * u.mean())
+
+
+def _largest(z: np.ndarray) -> np.ndarray:
+    "Largest of three channels; four times as fast as `max(axis=1)`."
+    return np.maximum(np.maximum(z[:, 0], z[:, 1]), z[:, 2])
 
 
 def _sharpness(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:

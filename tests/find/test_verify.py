@@ -92,7 +92,7 @@ def test_what_was_done_is_named(check, what):
     assert found.mirrored == what.startswith(("mirrored", "flipped"))
 
 
-@pytest.mark.parametrize("quality", [5, 30])
+@pytest.mark.parametrize("quality", [10, 30])
 def test_compression_is_told_from_edits(check, tmp_path, quality):
     scene(2).save(tmp_path / "x.jpg", quality=quality)
     with Image.open(tmp_path / "x.jpg") as copy:
