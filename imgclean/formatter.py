@@ -122,6 +122,7 @@ def groups_of(
     protect: str | os.PathLike | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
 ) -> Groups:
     "`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere."
+    check_keep(keep)
     protected = protected_items(items, protect)
     if len(vectors) != len(items):
         raise ValueError(
@@ -142,7 +143,8 @@ def groups_of(
         "min_similarity": min_similarity,
         "n": n,
         "pairs_left_out": pairs.left_out,
-        "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", str(keep)),
+        "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", type(keep).__name__),
+        "protected": len(protected),
     }
     groups = group_pairs(
         pairs, partial(Facts, items), to_keeper,
