@@ -32,6 +32,7 @@ setup(
         "jupyterlab>=4.1",  # earlier ones let key presses through to the notebook
         "scikit-learn",  # both for the photographs of the sample dataset
         "scikit-image>=0.22",
+        "opencv-python-headless>=4.7",
         "tqdm",
         "rich",
         "typer>=0.12",

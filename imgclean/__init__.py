@@ -27,11 +27,15 @@ _HOMES = {
     "Review": "review.session",
     "build_index": "query",
     "cluster_pairs": "find.clusters",
+    "comb_similarity": "find.similarity",
     "default_learner": "features.backbones",
     "embed": "features.activations",
+    "find_pairs": "find.clusters",
     "find_similar": "query",
+    "nearest": "find.similarity",
     "sample_dataset": "dataset.samples",
     "similar_pairs": "find.similarity",
+    "similar_pairs_between": "find.similarity",
 }
 
 __all__ = [*_HOMES]

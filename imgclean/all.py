@@ -5,12 +5,12 @@ from .dataset.samples import sample_dataset
 from .features.activations import embed
 from .features.backbones import default_learner
 from .features.pooling import GeM
-from .find.clusters import cluster_pairs
+from .find.clusters import cluster_pairs, find_pairs
 from .find.groups import Group
 from .find.kmeans import KMeans
 from .find.lsh import LSHIndex
 from .find.pairs import Pairs
-from .find.similarity import similar_pairs
+from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pairs_between
 from .formatter import DatasetFormatter
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
@@ -29,9 +29,13 @@ __all__ = [
     "Review",
     "build_index",
     "cluster_pairs",
+    "comb_similarity",
     "default_learner",
     "embed",
+    "find_pairs",
     "find_similar",
+    "nearest",
     "sample_dataset",
     "similar_pairs",
+    "similar_pairs_between",
 ]

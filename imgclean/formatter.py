@@ -17,6 +17,7 @@ from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
+from .find.clusters import find_pairs
 from .find.groups import Groups, group_pairs
 from .find.keepers import Keep, check_keep
 from .find.similarity import similar_pairs
@@ -47,6 +48,7 @@ class DatasetFormatter:
         min_similarity: float
         | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
         *,
+        method: str = "auto",  # "exact" or "clusters", see `find_pairs`; the `n` best are always exact
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
@@ -62,7 +64,7 @@ class DatasetFormatter:
         dtype: str = "float32",  # of the embeddings; "float16" halves them
         max_pixels: int | None = None,  # larger images are unreadable; None: Pillow's limit
         bs: int = 64,  # images in a batch
-        num_workers: int | None = None,  # processes that decode images
+        num_workers: int | None = None,  # processes that look side by side
         progress: bool = True,
         cache: bool
         | str
@@ -70,7 +72,7 @@ class DatasetFormatter:
     ) -> tuple[Items, Groups]:
         """The dataset, and the groups of its most similar images: tuples of item indices, the one to keep first.
 
-        Cosine similarity of every pair in the lower triangle, exact. `idxs.pairs` holds the pairs behind the groups,
+        Cosine similarity of every pair in the lower triangle, exact up to about a million images. `idxs.pairs` holds the pairs behind the groups,
         `idxs.settings` what was used; images that cannot be read are in `ds.unreadable` and in no group.
         Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
         """
@@ -101,7 +103,7 @@ class DatasetFormatter:
         if n is None and min_similarity is None:
             n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
         groups = groups_of(
-            seen.vectors, seen.items, n=n, min_similarity=min_similarity, keep=keep,
+            seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method, keep=keep,
             protect=[path for path in seen.items.paths if path in protected],
         )  # fmt: skip
         groups.seconds = {"look": looked - start, "compare": perf_counter() - looked}
@@ -118,10 +120,15 @@ def groups_of(
     *,
     n: int | None = None,
     min_similarity: float | None = MIN_SIMILARITY,
+    method: str = "auto",  # see `find_pairs`
     keep: Keep = "best",  # which image of a group stays: a policy's name or a function (docs/keepers.md)
     protect: str | os.PathLike | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
 ) -> Groups:
-    "`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere."
+    """`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere.
+
+    `method="auto"` searches exactly as long as that can be afforded; `settings` tell which method it was, and its
+    expected recall.
+    """
     check_keep(keep)
     protected = protected_items(items, protect)
     if len(vectors) != len(items):
@@ -129,9 +136,13 @@ def groups_of(
             f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
         )
     if len(items) < 2:
-        pairs = similar_pairs(np.zeros((2, 1)), min_similarity=1)
-    else:
+        vectors = np.zeros((2, 1))  # alike to nothing
+    searched = {"method": "exact", "expected_recall": 1.0}
+    if n is not None or min_similarity is None:
         pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity)
+    else:
+        pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method)
+        searched = {"method": choice.method, "expected_recall": choice.expected_recall}
 
     def to_keeper(keeper: int, rest: list[int]) -> Iterable[float]:
         a, b = vectors[keeper].astype(np.float64), vectors[rest].astype(np.float64)
@@ -143,12 +154,13 @@ def groups_of(
         "min_similarity": min_similarity,
         "n": n,
         "pairs_left_out": pairs.left_out,
+        **searched,
         "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", type(keep).__name__),
         "protected": len(protected),
     }
     groups = group_pairs(
         pairs, partial(Facts, items), to_keeper,
-        complete=n is None and not pairs.left_out, keep=keep, protected=protected,
+        complete=n is None and not pairs.left_out and searched["method"] == "exact", keep=keep, protected=protected,
     )  # fmt: skip
     key = items.key()  # hashes every path: once
     for group in groups:

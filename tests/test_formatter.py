@@ -12,6 +12,7 @@ from torchvision.transforms import Resize as SquishTo
 
 from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
+from imgclean.find.choose import MOST_EXACT
 from imgclean.find.keepers import POLICIES
 from imgclean.formatter import DatasetFormatter, groups_of
 
@@ -134,6 +135,24 @@ def test_n_and_min_similarity_bound_the_pairs(found):
     vectors = np.random.default_rng(0).normal(size=(len(ds), 8))
     assert len(groups_of(vectors, ds, n=5, min_similarity=None).pairs) == 5
     assert all(s >= 0.7 for *_, s in groups_of(vectors, ds, min_similarity=0.7).pairs)
+
+
+def test_the_method_is_chosen_and_said(monkeypatch, tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    x[30:] = x[:30] + 0.01
+    write_pictures(tmp_path, [f"{k:02}.png" for k in range(60)], range(60))
+    items = Items.from_folder(tmp_path)
+    exact = groups_of(x, items, min_similarity=0.95)
+    assert len(exact) == 30 and exact.settings["method"] == "exact" and exact.settings["expected_recall"] == 1
+    monkeypatch.setitem(MOST_EXACT, "cpu", 50)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    by_clusters = groups_of(x, items, min_similarity=0.95)
+    assert by_clusters.settings["method"] == "clusters" and by_clusters.settings["expected_recall"] < 1
+    assert {tuple(g) for g in by_clusters} <= {tuple(g) for g in exact} and len(by_clusters) > 20
+    assert groups_of(x, items, min_similarity=0.95, method="exact") == exact
+    assert groups_of(x, items, n=30, min_similarity=None).settings["method"] == "exact"
+    with pytest.raises(ValueError, match="method is 'fast'; give 'auto', 'exact' or 'clusters'"):
+        groups_of(x, items, method="fast")
 
 
 def test_keep_and_protect_choose_the_image_that_stays(shop):

@@ -163,6 +163,8 @@ class Eye:
         if precision is None:
             precision = self.plans.fastest(self._some(), n / self.lanes) if n >= TIMED_FROM else "fp32"
         self.precision, self.network = precision, self.plans.network(precision)
+        if precision.endswith("-compile"):  # now: each lane would compile for itself
+            self.network(self._some()[: self.chunk])
 
     def close(self) -> None:
         "Leave the model without our hooks."

@@ -13,7 +13,7 @@ MOST_EXACT = {
     "cpu": 1_000_000,
     "cuda": 10_000_000,
 }  # rows; about an hour on one CPU thread, see docs/search.md
-CLUSTERS_RECALL = 0.94  # of pairs at .9, three clusters a row, on a million synthetic rows in a prototype
+CLUSTERS_RECALL = 0.98  # of pairs at .9, three clusters a row, a million synthetic rows: docs/indexes.md
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,272 @@
+"""Two pictures laid on each other: keypoints, mirror, RANSAC, and how well what overlaps agrees. Arrays only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+SIDE = 256  # longer side in which keypoints are looked for, and the unit of every matrix here
+THUMB = 32
+TINY = 64  # longer side up to which there is nothing for keypoints to hold on to
+KEYPOINTS = 300
+RATIO = 0.8  # of the distances to the nearest and second nearest descriptor, Lowe 2004
+TOLERANCE = 4.0  # pixels that a keypoint may be off, for RANSAC
+# A SIFT descriptor is 4 x 4 histograms of 8 directions, laid out along the keypoint's own: in the mirror, rows and sense
+# of the directions are the other way round. So nobody needs to look at the mirror image itself.
+MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][..., (-np.arange(8)) % 8].ravel()
+CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
+_places = np.arange(THUMB**2).reshape(THUMB, THUMB)
+TURNED = np.stack([np.rot90(p, k).ravel() for p in (_places, _places[:, ::-1]) for k in range(4)])
+
+
+class View(NamedTuple):
+    "What is kept of a picture"
+
+    size: tuple[int, int]  # width and height of the file's picture in pixels
+    rgb: np.ndarray  # (h, w, 3) uint8, half the sides of `grey`
+    grey: np.ndarray  # (h, w) uint8, longer side `SIDE`
+    thumb: np.ndarray  # (THUMB**2,) float32, squeezed, mean 0 and length 1, or zeros where it is plain
+
+
+class Keypoints(NamedTuple):
+    "SIFT keypoints, strongest first"
+
+    xy: np.ndarray  # (n, 2) float32, pixels of `View.grey`
+    descriptors: np.ndarray  # (n, 128) uint8, SIFT's own: their root is taken when they are compared
+
+
+class Alignment(NamedTuple):
+    "A guess how one picture lies on another"
+
+    matrix: np.ndarray  # (2, 3) float64, from pixels of j's `grey` (mirrored first, if so) to pixels of i's
+    mirrored: bool
+    inliers: int = 0  # matches of keypoints that agree with it
+    matches: int = 0  # those that there were
+
+
+class Overlap(NamedTuple):
+    "How well two pictures agree where one lies on the other"
+
+    ncc: float  # normalised cross-correlation of both, blurred
+    agree: float  # share of the textured places whose surroundings correlate
+    texture: float  # share of the overlap that is textured in either
+    cover_i: float  # share of picture i that lies under picture j
+    cover_j: float
+
+
+NOWHERE = Overlap(0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def view_of(image: Image.Image, size: tuple[int, int]) -> View:
+    "The `View` of an RGB picture, whose file's picture is `size`."
+    rgb = np.asarray(image)
+    large = _fit(rgb, SIDE)
+    grey = cv2.cvtColor(large, cv2.COLOR_RGB2GRAY)
+    thumb = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    thumb = cv2.GaussianBlur(thumb.astype(np.float32), (0, 0), 0.7)
+    return View(
+        size,
+        cv2.resize(large, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+        grey,
+        _unit(thumb.ravel()),
+    )
+
+
+def keypoints(grey: np.ndarray) -> Keypoints:
+    "At most `KEYPOINTS` SIFT keypoints of a grey picture."
+    found, descriptors = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=0.02).detectAndCompute(
+        grey, None
+    )
+    if not found:
+        return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
+    xy = cv2.KeyPoint.convert(found)
+    return Keypoints(xy[:KEYPOINTS], descriptors[:KEYPOINTS].astype(np.uint8))
+
+
+def by_keypoints(a: Keypoints, b: Keypoints, width: int) -> Iterator[Alignment]:
+    "How `b`, `width` pixels wide, and how its mirror lie on `a`; nothing where fewer than 3 keypoints agree."
+    if min(len(a.xy), len(b.xy)) < 3:
+        return
+    left, right = _root(a.descriptors), _root(b.descriptors)
+    for flip in (False, True):
+        rows, cols = _matches(left, right[:, MIRRORED] if flip else right)
+        if len(rows) >= 3:
+            source = b.xy[cols]
+            if flip:
+                source = source * np.float32([-1, 1]) + np.float32([width - 1, 0])
+            best = _ransac(source, a.xy[rows])
+            if best is not None:
+                yield Alignment(best[0], flip, best[1], len(rows))
+
+
+def directly(a: View, b: View) -> tuple[float, Alignment]:
+    "The best of the 8 ways to lay all of `b` on all of `a`, and its correlation of thumbnails."
+    scores = b.thumb[TURNED] @ a.thumb
+    best = int(scores.argmax())
+    target = np.roll(CORNERS, best % 4, axis=0)  # a quarter turn to the left
+    source, target = (c * _wh(v.grey) - 0.5 for c, v in ((CORNERS, b), (target, a)))
+    matrix = cv2.getAffineTransform(source[:3].astype(np.float32), target[:3].astype(np.float32))
+    return float(scores[best]), Alignment(matrix, best >= 4)
+
+
+def overlap(a: View, b: View, found: Alignment) -> Overlap:
+    "How well `a` and `b` agree where `found` lays one on the other."
+    m = found.matrix
+    poly = _outline(b.grey) @ m[:, :2].T + m[:, 2]
+    both, _ = cv2.intersectConvexConvex(_outline(a.grey).astype(np.float32), poly.astype(np.float32))
+    cover_i, cover_j = both / np.prod(_wh(a.grey)), both / max(cv2.contourArea(poly.astype(np.float32)), 1e-6)
+    x, y, mask = laid(a, b, found)
+    if mask.sum() < 200:
+        return NOWHERE._replace(cover_i=cover_i, cover_j=cover_j)
+    ncc = _ncc(x[mask], y[mask])
+    local, textured = _local_ncc(x, y, mask)
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0
+    textured &= inside
+    n = int(textured.sum())
+    agree = float((local[textured] > 0.5).mean()) if n >= 60 else 0.0
+    return Overlap(ncc, agree, n / max(int(inside.sum()), 1), float(cover_i), float(cover_j))
+
+
+def laid(a: View, b: View, found: Alignment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Both grey pictures at half their sides, blurred alike, the second laid on the first, and where both are."
+    x, y = (
+        cv2.resize(v.grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.float32)
+        for v in (a, b)
+    )
+    matrix = rescaled(found.matrix, 0.5)
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale < 0.7:  # shrunk pictures are smoothed before
+        y = cv2.GaussianBlur(y, (0, 0), min(0.5 / scale, 4.0))
+    y, mask = warp(y, matrix, found.mirrored, x.shape)
+    weight = mask.astype(np.float32)
+    sigma = 1.2 * min(max(scale, 1.0), 5.0)
+    share = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)  # what lies around it must not bleed in
+    return *(cv2.GaussianBlur(z * weight, (0, 0), sigma) / share for z in (x, y)), mask
+
+
+def warp(y: np.ndarray, matrix: np.ndarray, flip: bool, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
+    "`y`, mirrored where `flip`, seen from another picture of `shape`, and where it is."
+    y = np.ascontiguousarray(y[:, ::-1]) if flip else y
+    to = (shape[1], shape[0])
+    mask = cv2.warpAffine(np.full(y.shape[:2], 255, np.uint8), matrix, to) > 250
+    mask = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return cv2.warpAffine(y, matrix, to, borderMode=cv2.BORDER_REPLICATE), mask
+
+
+def rescaled(matrix: np.ndarray, a: float, b: float | None = None) -> np.ndarray:
+    "`matrix` between pictures that are enlarged: the target `a` times, the source `b` times, default as much."
+    b = a if b is None else b
+    linear = matrix[:, :2] * (a / b)
+    half = np.array([0.5, 0.5])
+    shift = a * (matrix[:, 2] + half - matrix[:, :2] @ half) - half + linear @ half
+    return np.column_stack([linear, shift])
+
+
+def tiny_ncc(a: View, b: View) -> tuple[float, bool]:
+    "Best correlation of colours over shifts of 3 of 32 pixels, scales of .9 to 1.1 and mirror; whether mirrored."
+    x, y = (
+        cv2.resize(v.rgb, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32) for v in (a, b)
+    )
+    if min(x.std(axis=(0, 1)).max(), y.std(axis=(0, 1)).max()) < 4:
+        return 0.0, False
+    best = (0.0, False)
+    for scale in (1.0, 0.9, 1.1):
+        side = round(THUMB * scale)
+        z = y if side == THUMB else cv2.resize(y, (side, side), interpolation=cv2.INTER_AREA)
+        edge = (side - THUMB + 6) // 2
+        part = z[edge : side - edge, edge : side - edge]
+        for flip in (False, True):
+            template = np.ascontiguousarray(part[:, ::-1]) if flip else part
+            best = max(best, (float(cv2.matchTemplate(x, template, cv2.TM_CCOEFF_NORMED).max()), flip))
+    return best
+
+
+def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Rows of `a` and of `b` that are nearest, clearly so, each row of `b` once."
+    sims = a @ b.T
+    every = np.arange(len(a))
+    nearest = sims.argmax(axis=1)
+    first = sims[every, nearest]
+    sims[every, nearest] = -1
+    second = sims.max(axis=1)
+    clear = np.flatnonzero(1 - first < RATIO**2 * (1 - second))  # a squared distance is 2 - 2 cosines
+    clear = clear[np.argsort(-first[clear], kind="stable")]
+    cols, once = np.unique(nearest[clear], return_index=True)
+    return clear[once], cols
+
+
+def _root(descriptors: np.ndarray) -> np.ndarray:
+    "RootSIFT, Arandjelovic and Zisserman 2012."
+    d = descriptors.astype(np.float32)
+    return np.sqrt(d / np.maximum(d.sum(axis=1, keepdims=True), 1e-6))
+
+
+def _ransac(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int] | None:
+    "The similarity or, where clearly more agree with it, the affine map from `source` to `target`."
+    kept = dict(method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.99)
+    best = None
+    for fit, margin in ((cv2.estimateAffinePartial2D, 0), (cv2.estimateAffine2D, 2)):
+        if len(source) < 3 + margin:
+            continue
+        matrix, inlier = fit(source, target, **kept)
+        if matrix is None or not _is_sound(matrix):
+            continue
+        places = np.round(np.hstack([source, target])[inlier.ravel() > 0] / 2)
+        count = len(np.unique(places, axis=0))  # several keypoints may lie in one place
+        if count >= 3 and (best is None or count >= best[1] + margin):
+            best = matrix, count
+    return best
+
+
+def _is_sound(matrix: np.ndarray) -> bool:
+    large, small = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    return np.linalg.det(matrix[:, :2]) > 0 and large < 8 and small > 1 / 8 and large < 2.5 * small
+
+
+def _local_ncc(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Correlation of the surroundings of each pixel, and where there is something to correlate."
+
+    def mean(z: np.ndarray) -> np.ndarray:
+        return cv2.boxFilter(z, -1, (13, 13))
+
+    w = mask.astype(np.float32)
+    share = np.maximum(mean(w), 1e-3)
+    mx, my = mean(x * w) / share, mean(y * w) / share
+    vx = np.maximum(mean(x * x * w) / share - mx * mx, 0)
+    vy = np.maximum(mean(y * y * w) / share - my * my, 0)
+    cov = mean(x * y * w) / share - mx * my
+    return cov / (np.sqrt(vx * vy) + 4), np.maximum(vx, vy) > 40
+
+
+def _ncc(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    length = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / length if length > 9.0 * len(x) else 0.0  # plain: a deviation of less than 3
+
+
+def _fit(rgb: np.ndarray, side: int) -> np.ndarray:
+    h, w = rgb.shape[:2]
+    scale = side / max(h, w)
+    if scale == 1:
+        return rgb
+    # Even sides, so that halves are whole.
+    to = tuple(max(8, 2 * round(n * scale / 2)) for n in (w, h))
+    return cv2.resize(rgb, to, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _unit(thumb: np.ndarray) -> np.ndarray:
+    z = thumb - thumb.mean()
+    length = float(np.linalg.norm(z))
+    return z / length if length > 3 * THUMB else np.zeros_like(z)
+
+
+def _wh(grey: np.ndarray) -> np.ndarray:
+    return np.array(grey.shape[1::-1], dtype=np.float64)
+
+
+def _outline(grey: np.ndarray) -> np.ndarray:
+    return CORNERS * _wh(grey) - 0.5

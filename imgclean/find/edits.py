@@ -1,0 +1,176 @@
+"""What was done to a picture to make another one of it, in a person's words. Arrays only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .align import Alignment, View, rescaled, warp
+
+
+LEAST = 8  # grey levels by which a block differs that something lies on
+
+
+class Geometry(NamedTuple):
+    "What a transform does to picture i to make picture j"
+
+    scale: float  # of lengths
+    stretch: float  # of the longer direction against the shorter; 1: none
+    turn: float  # degrees clockwise, -180 to 180, after mirroring
+    mirrored: bool
+
+
+def geometry(matrix: np.ndarray, flip: bool) -> Geometry:
+    "What made j of i, from the (2, 3) matrix that brings j back."
+    linear = matrix[:, :2]
+    stretch = np.linalg.norm(linear, axis=0)
+    back = np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
+    scale = 1 / np.sqrt(abs(np.linalg.det(linear)))
+    # A mirror behind a turn is a mirror before the opposite turn.
+    return Geometry(float(scale), float(stretch.max() / stretch.min()), float(back if flip else -back), flip)
+
+
+def full_size(a: View, b: View, found: Alignment) -> np.ndarray:  # (2, 3)
+    "The matrix of `found` between the pixels of the files' pictures."
+    (wa, ha), (wb, hb) = (np.array(v.size) / v.grey.shape[1::-1] for v in (a, b))
+    half = np.array([0.5, 0.5])
+    linear = np.diag([wa, ha]) @ found.matrix[:, :2] @ np.diag([1 / wb, 1 / hb])
+    middle = found.matrix[:, 2] + half - found.matrix[:, :2] @ half
+    return np.column_stack([linear, middle * (wa, ha) - half + linear @ half])
+
+
+def edits(a: View, b: View, found: Alignment) -> list[str]:
+    "What was done to `a` to make `b`, most telling first; nothing where nothing but compression is to be seen."
+    matrix = full_size(a, b, found)
+    made = geometry(matrix, found.mirrored)
+    said = _turned(made)
+    said += _frame(a, b, matrix, made, said)
+    if made.stretch > 1.05:
+        said.append("stretched")
+    elif a.size != b.size and abs(made.scale - 1) > 0.04:
+        said.append(f"resized to {100 * made.scale:.0f} %")
+    return said + _painted(a, b, found)
+
+
+def _turned(made: Geometry) -> list[str]:
+    quarters = round(made.turn / 90) % 4
+    off = (made.turn + 45) % 90 - 45
+    if abs(off) > 1.5:
+        way = "clockwise" if made.turn > 0 else "counterclockwise"
+        turn = [f"rotated by {abs(made.turn):.0f}° {way}"]
+    elif made.mirrored and quarters == 2:
+        return ["flipped upside down"]
+    else:
+        way = {1: "90° clockwise", 2: "180°", 3: "90° counterclockwise"}
+        turn = [f"rotated by {way[quarters]}"] if quarters else []
+    return ["mirrored", *turn] if made.mirrored else turn
+
+
+def _frame(a: View, b: View, matrix: np.ndarray, made: Geometry, said: list[str]) -> list[str]:
+    "Whether `b` shows less than `a`, or has something around it."
+    cover_a, cover_b = _covers(a.size, b.size, matrix)
+    skew = abs((made.turn + 45) % 90 - 45)
+    slack = 0.03 + (
+        0.45 if skew > 12 else 0.03 * skew if skew > 1.5 else 0
+    )  # corners lost and won by turning
+    found = []
+    if cover_a < 1 - slack:
+        found.append(f"cropped to {100 * cover_a:.0f} %")
+    if cover_b < 1 - slack:
+        around = _around(a, b, matrix, made.mirrored)
+        found.append("framed" if around else f"shows more: the first is {100 * cover_b:.0f} % of it")
+    return found
+
+
+def _covers(size_a: tuple, size_b: tuple, matrix: np.ndarray) -> tuple[float, float]:
+    "Shares of a and of b that both show."
+    corner = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    whole = (corner * size_a - 0.5).astype(np.float32)
+    other = ((corner * size_b - 0.5) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    both, _ = cv2.intersectConvexConvex(whole, other)
+    return both / cv2.contourArea(whole), both / max(cv2.contourArea(other), 1e-6)
+
+
+def _around(a: View, b: View, matrix: np.ndarray, flip: bool) -> bool:
+    "Whether what `b` shows around `a` is mostly of one colour."
+    to_b = rescaled(matrix, a.rgb.shape[1] / a.size[0], b.rgb.shape[1] / b.size[0])
+    back = cv2.invertAffineTransform(to_b)
+    h, w = b.rgb.shape[:2]
+    inside = cv2.warpAffine(np.ones(a.rgb.shape[:2], np.uint8), back, (w, h))
+    inside = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    outside = b.rgb[:, ::-1][inside == 0] if flip else b.rgb[inside == 0]
+    if len(outside) < 20:
+        return False
+    off = np.abs(outside.astype(np.int16) - np.median(outside, axis=0)).max(axis=1)
+    return bool((off < 24).mean() > 0.7)
+
+
+def _painted(a: View, b: View, found: Alignment) -> list[str]:
+    "What happened to the colours and to single places, where both pictures are."
+    x = a.rgb.astype(np.float32)
+    y, mask = warp(b.rgb.astype(np.float32), rescaled(found.matrix, 0.5), found.mirrored, x.shape)
+    size = float(np.sqrt(abs(np.linalg.det(found.matrix[:, :2]))))
+    sigma = float(np.clip(size, 1, 4))  # an enlarged picture is less sharp, and nobody painted on it
+    edge = 2 * round(2 * sigma) + 1
+    mask = cv2.erode(mask.astype(np.uint8), np.ones((edge, edge), np.uint8)) > 0
+    if mask.sum() < 200:
+        return []
+    xs, ys = (cv2.GaussianBlur(z, (0, 0), sigma) for z in (x, y))
+    colours = _colours(xs[mask], ys[mask])
+    if colours:  # what lies on top is then looked for in the brightness alone
+        xs, ys = (cv2.cvtColor(z, cv2.COLOR_RGB2GRAY)[..., None] for z in (xs, ys))
+    return colours + _places(xs, ys, mask) + (_sharpness(x, y, mask) if 0.8 < size < 1.25 else [])
+
+
+def _colours(x: np.ndarray, y: np.ndarray) -> list[str]:
+    "From the (n, 3) colours of the same places."
+    chroma_x, chroma_y = (float(np.ptp(z, axis=1).mean()) for z in (x, y))
+    if chroma_y < 5 and chroma_x > 12:
+        return ["in black and white"]
+    if chroma_x < 5 and chroma_y > 12:
+        return ["the first is in black and white"]
+    return ["recoloured"] if np.median(np.abs(x - y).max(axis=1)) > 14 else []
+
+
+def _places(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
+    "Whether something lies on top: a few blocks that differ much more than the rest."
+    rest = _residual(x, y, mask)
+    h, w = (n // 4 * 4 for n in mask.shape)
+    blocks = rest[:h, :w].reshape(h // 4, 4, w // 4, 4).mean(axis=(1, 3))
+    seen = mask[:h, :w].reshape(h // 4, 4, w // 4, 4).mean(axis=(1, 3)) > 0.9
+    if seen.sum() < 40:
+        return []
+    usual, high = np.percentile(blocks[seen], [50, 75])
+    odd = seen & (blocks > max(LEAST, 3 * usual, 2 * high))
+    odd = cv2.morphologyEx(odd.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2, 2), np.uint8)) > 0
+    stats = cv2.connectedComponentsWithStats(odd.astype(np.uint8))[2]
+    largest = stats[1:, cv2.CC_STAT_AREA].max(initial=0)
+    return ["text or sticker on top"] if largest >= 4 and odd.sum() < 0.4 * seen.sum() else []
+
+
+def _residual(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    "How much `y` differs from `x` once its contrast and brightness are fitted, (h, w) in grey levels."
+    rest = np.zeros(mask.shape, dtype=np.float32)
+    for c in range(x.shape[2]):
+        u, v = x[..., c], y[..., c]
+        use = mask
+        for _ in range(2):
+            slope, shift = np.polyfit(u[use], v[use], 1) if np.ptp(u[use]) > 5 else (1.0, 0.0)
+            off = np.abs(np.clip(slope * u + shift, 0, 255) - v)
+            use = mask & (off <= 2.5 * np.median(off[mask]) + 2)
+        fitted = np.clip(slope * u + shift, 0, 255).astype(np.float32)
+        # An edge that is a pixel off is no difference: what lies within the range of the neighbours agrees.
+        low, high = cv2.erode(fitted, np.ones((3, 3))), cv2.dilate(fitted, np.ones((3, 3)))
+        rest = np.maximum(rest, np.maximum(v - high, low - v))
+    return rest * mask
+
+
+def _sharpness(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
+    def detail(z: np.ndarray) -> float:
+        grey = cv2.cvtColor(z, cv2.COLOR_RGB2GRAY)
+        return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[mask].mean() / max(grey[mask].std(), 1))
+
+    ratio = detail(y) / max(detail(x), 1e-6)
+    return ["blurred"] if ratio < 0.55 else ["sharper or noisier"] if ratio > 1.9 else []

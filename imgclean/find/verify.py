@@ -1,0 +1,258 @@
+"""The second look: whether two images are the same picture, how sure that is, and what was done to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from ..dataset.cleaned import content_digest
+from ..dataset.images import UnreadableImage, open_image
+from ..dataset.items import Items
+from .align import (
+    NOWHERE,
+    SIDE,
+    TINY,
+    Alignment,
+    Keypoints,
+    Overlap,
+    View,
+    by_keypoints,
+    directly,
+    keypoints,
+    overlap,
+    tiny_ncc,
+    view_of,
+)
+from .choose import free_memory
+from .edits import edits, full_size
+from .pairs import Pairs
+
+GRADES = ("exact", "re-encoded", "edited", "same scene", "similar")
+IMAGE_BYTES = 200_000  # what is kept of an image at most
+BATCH = 64  # pairs that a thread takes at a time
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+
+
+class Check(NamedTuple):
+    "What the second look at a pair says"
+
+    probability: float  # that both show the same picture
+    grade: str  # one of `GRADES`
+    what: str  # what was done to the second as a person says it; "" where unknown
+    transform: tuple | None  # 2x3, from pixels of image j (mirrored first where `mirrored`) to those of i
+    mirrored: bool
+
+
+class Evidence(NamedTuple):
+    "What the probability of a pair of photos depends on"
+
+    cosine: float
+    sure: bool  # the whole pictures lie on each other so well that no keypoints were looked for
+    inliers: int
+    matches: int
+    seen: Overlap  # under the best alignment
+
+
+NOTHING = Check(0.0, "similar", "", None, False)
+
+
+def verify_pairs(
+    items: Items,
+    pairs: Pairs,  # of `items`; the score is the cosine of their embeddings
+    *,
+    num_workers: int | None = None,  # threads; None: as many as cores
+    progress: bool = True,
+) -> list[Check]:
+    """A `Check` for each of `pairs`, in their order; the same however many threads work.
+
+    Each image is decoded once as long as the memory lasts, and its keypoints are computed once and only if a pair
+    needs them. An image that cannot be read is the same as none. Raises `IndexError` where `pairs` are not of
+    `items`. Method: RootSIFT (Arandjelovic and Zisserman 2012) and RANSAC, then correlation of what overlaps;
+    measurements: docs/verify.md.
+    """
+    if len(pairs) and (pairs.i.max() >= len(items) or pairs.j.min() < 0):
+        raise IndexError(
+            f"the pairs name image {int(pairs.i.max())} of {len(items)}; give the items that they were found in"
+        )
+    checks: list[Check] = [NOTHING] * len(pairs)
+    album = Album(items)
+    order = _neighbours_together(pairs, len(items))
+    batches = [order[k : k + BATCH] for k in range(0, len(order), BATCH)]
+
+    def look(batch: np.ndarray) -> list[Check]:
+        return [album.check(int(pairs.i[k]), int(pairs.j[k]), float(pairs.score[k])) for k in batch]
+
+    workers = num_workers or os.cpu_count() or 1
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
+        with bar:
+            for batch, found in zip(batches, pool.map(look, batches), strict=True):
+                for k, check in zip(batch, found, strict=True):
+                    checks[k] = check
+                bar.update(len(batch))
+    return checks
+
+
+def checked(pairs: Pairs, checks: list[Check]) -> Pairs:
+    "The same pairs with the probability for a score; raises `ValueError` where there is not one check for each."
+    if len(pairs) != len(checks):
+        raise ValueError(f"there are {len(checks)} checks of {len(pairs)} pairs; give those of verify_pairs")
+    return Pairs.of(pairs.i, pairs.j, [check.probability for check in checks], pairs.left_out)
+
+
+class Album:
+    "The images of `items`, looked at when they are needed; the latest are kept as long as memory lasts"
+
+    def __init__(self, items: Items):
+        self.items = items
+        room = max(64, free_memory() // 4 // IMAGE_BYTES)
+        self.view = lru_cache(room)(self._view)
+        self.points = lru_cache(room)(self._points)
+        self.digest = lru_cache(maxsize=None)(self._digest)
+
+    def check(self, i: int, j: int, cosine: float) -> Check:
+        "The `Check` of two images."
+        a, b = self.view(i), self.view(j)
+        if a is None or b is None:
+            return NOTHING
+        if self._same_bytes(i, j) or self._same_pixels(i, j):
+            return Check(1.0, "exact", "", IDENTITY, False)
+        if max(*a.size, *b.size) <= TINY:
+            return _check_tiny(a, b, cosine)
+        evidence, found = weigh(a, b, lambda: (self.points(i), self.points(j)), cosine)
+        return _verdict(a, b, probability(evidence), evidence, found)
+
+    def _view(self, k: int) -> View | None:
+        try:
+            return view_of(open_image(self.items.paths[k], SIDE), self.items.size(k))
+        except UnreadableImage:
+            return None
+
+    def _points(self, k: int) -> Keypoints:
+        return keypoints(self.view(k).grey)
+
+    def _digest(self, k: int) -> bytes:
+        try:
+            return content_digest(self.items.paths[k])
+        except OSError:  # gone since it was looked at
+            return b"%d" % k
+
+    def _same_bytes(self, i: int, j: int) -> bool:
+        return self.items.n_bytes(i) == self.items.n_bytes(j) and self.digest(i) == self.digest(j)
+
+    def _same_pixels(self, i: int, j: int) -> bool:
+        a, b = self.view(i), self.view(j)
+        if a.size != b.size or not np.array_equal(a.grey, b.grey) or not np.array_equal(a.rgb, b.rgb):
+            return False
+        try:
+            x, y = (np.asarray(open_image(self.items.paths[k])) for k in (i, j))
+        except UnreadableImage:
+            return False
+        return np.array_equal(x, y)
+
+
+def weigh(
+    a: View, b: View, points: Callable[[], tuple[Keypoints, Keypoints]], cosine: float
+) -> tuple[Evidence, Alignment]:
+    "The evidence that two photos are one, and the alignment that it is best seen in; `points` is called if needed."
+    thumb, found = directly(a, b)
+    seen = overlap(a, b, found) if thumb > 0.4 else NOWHERE
+    if seen.ncc > 0.97 and seen.agree > 0.97 and seen.texture > 0.3:  # keypoints would say the same
+        return Evidence(cosine, True, 0, 0, seen), found
+    for guess in by_keypoints(*points(), b.grey.shape[1]):
+        other = overlap(a, b, guess)
+        if _worth(guess, other) > _worth(found, seen):
+            found, seen = guess, other
+    return Evidence(cosine, False, found.inliers, found.matches, seen), found
+
+
+def _worth(found: Alignment, seen: Overlap) -> float:
+    return seen.ncc + seen.agree + 0.02 * min(found.inliers, 25)
+
+
+def probability(e: Evidence) -> float:
+    "That two photos are the same picture."
+    return float(1 / (1 + np.exp(-(WEIGHTS @ terms(e) + BIAS))))
+
+
+def terms(e: Evidence) -> np.ndarray:
+    "What the logistic regression sees of the evidence."
+    wide, narrow = max(e.seen.cover_i, e.seen.cover_j), min(e.seen.cover_i, e.seen.cover_j)
+    return np.array([
+        float(e.sure),
+        e.cosine,
+        e.inliers / max(e.matches, 1),
+        e.seen.agree,
+        e.seen.agree**2,
+        np.log(np.clip(wide, 0.05, 1)),  # in small patches, anything agrees with something
+        np.log(np.clip(narrow, 0.02, 1)),
+    ])  # fmt: skip
+
+
+# Logistic regression (scikit-learn, C=3), 2026-11-21, on 11,157 pairs of 10 nearest of 1,493 images made of 250 photos and on 320
+# pairs of different photos under the same frame, bar or logo, which count half; data and what came of it: docs/verify.md.
+WEIGHTS = np.array([3.65, 4.55, 3.10, 4.23, 6.82, 2.58, 1.01])
+BIAS = -9.96
+
+
+def _verdict(a: View, b: View, p: float, e: Evidence, found: Alignment) -> Check:
+    shown = e.sure or e.inliers >= 6 or e.seen.agree > 0.5
+    if p < 0.5:
+        return Check(p, "same scene" if shown else "similar", "", None, False)
+    if not e.sure and e.inliers < 4 and e.seen.ncc < 0.5:  # it looks the same, and nothing says how it lies
+        return Check(p, "edited", "", None, False)
+    done = edits(a, b, found)
+    plain = all(word.startswith("resized") for word in done)
+    transform = tuple(tuple(row) for row in full_size(a, b, found).tolist())
+    what = ", ".join(done) or "re-encoded"
+    return Check(p, "re-encoded" if plain else "edited", what, transform, found.mirrored)
+
+
+def _check_tiny(a: View, b: View, cosine: float) -> Check:
+    ncc, flip = tiny_ncc(a, b)
+    p = float(1 / (1 + np.exp(-(TINY_WEIGHTS @ [cosine, ncc, max(ncc - 0.9, 0)] + TINY_BIAS))))
+    if p < 0.5:
+        return Check(p, "same scene" if ncc > 0.85 else "similar", "", None, False)
+    words = ["mirrored"] if flip else []
+    if a.size != b.size:
+        words.append("resized")
+    plain = not flip and ncc > 0.97
+    return Check(p, "re-encoded" if plain else "edited", ", ".join(words), None, flip)
+
+
+# Logistic regression (C=10) on 980 pairs of CIFAR-10, 68 of them judged exact or near-duplicates by people, docs/verify.md.
+TINY_WEIGHTS = np.array([9.06, 12.97, 2.81])
+TINY_BIAS = -18.65
+
+
+def _neighbours_together(pairs: Pairs, n: int) -> np.ndarray:
+    "An order of the pairs in which an image comes back soon, so that few need be kept."
+    ones = np.ones(len(pairs), dtype=np.int8)
+    graph = coo_array((ones, (pairs.i, pairs.j)), shape=(n, n)).tocsr()
+    place = np.empty(n, dtype=np.int64)
+    place[reverse_cuthill_mckee((graph + graph.T).tocsr(), symmetric_mode=True)] = np.arange(n)
+    a, b = place[pairs.i], place[pairs.j]
+    return np.lexsort((np.minimum(a, b), np.maximum(a, b)))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    "OpenCV's and the BLAS's own threads would fight those that take a pair each."
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        cv2.setNumThreads(before)

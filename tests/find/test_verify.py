@@ -1,0 +1,312 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+
+from imgclean.dataset.items import Items
+from imgclean.find.align import MIRRORED, SIDE, directly, keypoints, overlap, rescaled, tiny_ncc, view_of
+from imgclean.find.edits import full_size, geometry
+from imgclean.find.pairs import Pairs
+from imgclean.find.verify import GRADES, checked, verify_pairs
+
+
+def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    "A picture with as many corners and edges as a photo: 150 shapes."
+    rng = np.random.default_rng(seed)
+    im = Image.new("RGB", size, tuple(rng.integers(60, 200, 3).tolist()))
+    draw = ImageDraw.Draw(im)
+    for _ in range(150):
+        x, y = rng.uniform(-0.1, 1.1, 2) * size
+        points = [(x + dx, y + dy) for dx, dy in rng.normal(0, 22, (5, 2))]
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        draw.polygon(points, fill=colour) if rng.random() < 0.6 else draw.ellipse(
+            (x - 9, y - 7, x + 9, y + 7), fill=colour
+        )
+    return im.filter(ImageFilter.GaussianBlur(0.7))
+
+
+def crop(im):
+    return im.crop((30, 20, 30 + round(im.width * 0.8), 20 + round(im.height * 0.9)))
+
+
+def text(im):
+    im = im.copy()
+    draw = ImageDraw.Draw(im)
+    draw.rectangle((60, 150, 250, 180), fill="white")
+    draw.text((70, 158), "A BANNER WITH SOME TEXT", fill="black")
+    return im
+
+
+def sticker(im):
+    im = im.copy()
+    ImageDraw.Draw(im).ellipse((200, 40, 260, 100), fill=(255, 0, 255))
+    return im
+
+
+def recolour(im):
+    return ImageEnhance.Brightness(ImageEnhance.Color(im).enhance(0.3)).enhance(0.6)
+
+
+EDITS = {
+    "mirrored": ImageOps.mirror,
+    "flipped upside down": ImageOps.flip,
+    "rotated by 90° clockwise": lambda im: im.transpose(Image.Transpose.ROTATE_270),
+    "rotated by 90° counterclockwise": lambda im: im.transpose(Image.Transpose.ROTATE_90),
+    "rotated by 180°": lambda im: im.transpose(Image.Transpose.ROTATE_180),
+    "rotated by 25° counterclockwise": lambda im: im.rotate(25),
+    "rotated by 6° clockwise": lambda im: im.rotate(-6, Image.Resampling.BICUBIC, expand=True),
+    "cropped to 72 %": crop,
+    "stretched": lambda im: im.resize((240, 240)),
+    "resized to 50 %": lambda im: im.resize((160, 120)),
+    "in black and white": lambda im: im.convert("L"),
+    "recoloured": recolour,
+    "text or sticker on top": text,
+    "text or sticker on top ": sticker,
+    "framed": lambda im: ImageOps.expand(im, 40, (20, 60, 20)),
+    "blurred": lambda im: im.filter(ImageFilter.GaussianBlur(3)),
+    "mirrored, cropped to 72 %": lambda im: ImageOps.mirror(crop(im)),
+    "mirrored, rotated by 25° counterclockwise": lambda im: ImageOps.mirror(im).rotate(25),
+}
+
+
+@pytest.fixture
+def check(tmp_path):
+    "The check of two pictures, the second made of the first."
+
+    def run(original, copy, cosine=0.9):
+        copy.convert("RGB").save(
+            tmp_path / "copy.png"
+        )  # the first item: in a pair, i > j, and j is the second
+        original.save(tmp_path / "original.jpg", quality=90)
+        (found,) = verify_pairs(Items.from_folder(tmp_path), Pairs.of([1], [0], [cosine]), progress=False)
+        return found
+
+    return run
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_what_was_done_is_named(check, what):
+    found = check(scene(1), EDITS[what](scene(1)))
+    assert found.probability > 0.9 and found.what == what.strip()
+    assert found.grade == ("re-encoded" if what.startswith("resized") else "edited")
+    assert found.mirrored == what.startswith(("mirrored", "flipped"))
+
+
+@pytest.mark.parametrize("quality", [5, 30])
+def test_compression_is_told_from_edits(check, tmp_path, quality):
+    scene(2).save(tmp_path / "x.jpg", quality=quality)
+    with Image.open(tmp_path / "x.jpg") as copy:
+        copy.load()
+    (tmp_path / "x.jpg").unlink()
+    found = check(scene(2), copy)
+    assert found.probability > 0.9 and (found.grade, found.what) == ("re-encoded", "re-encoded")
+
+
+@pytest.mark.parametrize(
+    "edit", ["mirrored", "rotated by 25° counterclockwise", "cropped to 72 %", "stretched"]
+)
+def test_the_transform_brings_each_corner_back(check, edit):
+    original = scene(3)
+    # The same edit of a picture of coordinates says where each pixel came from.
+    x, y = np.meshgrid(np.arange(320, dtype=np.float32), np.arange(240, dtype=np.float32))
+    came = [np.asarray(EDITS[edit](Image.fromarray(z))) for z in (x, y)]
+    found = check(original, EDITS[edit](original))
+    h, w = came[0].shape
+    for u, v in [(w * 0.3, h * 0.3), (w * 0.7, h * 0.3), (w * 0.7, h * 0.7), (w * 0.3, h * 0.7)]:
+        u, v = round(u), round(v)
+        at = np.array(found.transform) @ [w - 1 - u if found.mirrored else u, v, 1]
+        assert np.abs(at - [came[0][v, u], came[1][v, u]]).max() < 3
+
+
+def test_different_pictures_are_not_one(check):
+    for seed in range(4, 8):
+        found = check(scene(seed), scene(seed + 10), cosine=0.85)
+        assert (
+            found.probability < 0.1 and found.grade in ("similar", "same scene") and found.transform is None
+        )
+
+
+def test_the_same_frame_and_logo_make_no_pair(check):
+    def framed(seed):
+        im = ImageOps.expand(scene(seed), 40, "white")
+        im.paste(scene(99, (70, 50)), (10, 10))
+        return im
+
+    found = check(framed(20), framed(21), cosine=0.9)
+    assert found.probability < 0.5
+
+
+def test_the_same_plain_sky_makes_no_pair(check):
+    def sky(seed):
+        column = np.linspace(150, 220, 240, dtype=np.float32)[:, None, None] * np.array([0.6, 0.8, 1.0])
+        im = Image.fromarray(np.broadcast_to(column, (240, 320, 3)).astype(np.uint8))
+        im.paste(scene(seed, (60, 40)), (120 + 10 * (seed % 3), 180))
+        return im
+
+    found = check(sky(30), sky(31), cosine=0.9)
+    assert found.probability < 0.5
+
+
+def test_plain_pictures_are_no_pair(check):
+    found = check(Image.new("RGB", (100, 80), "white"), Image.new("RGB", (100, 80), "grey"), cosine=0.95)
+    assert found.probability < 0.5
+
+
+def write(folder, pictures: dict) -> Items:
+    for name, im in pictures.items():
+        im.save(folder / name)
+    return Items.from_folder(folder)
+
+
+def test_exact_means_equal_bytes_or_equal_pixels(tmp_path):
+    im = scene(5)
+    almost = im.copy()
+    almost.putpixel((7, 7), tuple(255 - c for c in im.getpixel((7, 7))))
+    items = write(tmp_path, {"a.png": im, "b.png": im, "c.bmp": im, "d.png": almost})
+    checks = verify_pairs(items, Pairs.of([1, 2, 3], [0, 0, 0], [0.9, 0.8, 0.7]), progress=False)
+    assert [c.grade for c in checks] == ["exact", "exact", "re-encoded"]
+    assert [c.probability == 1 for c in checks[:2]] == [True, True]
+    assert checks[0].transform == ((1, 0, 0), (0, 1, 0))
+
+
+def test_tiny_pictures(tmp_path):
+    def tiny(seed):
+        return scene(seed, (128, 128)).resize((32, 32), Image.Resampling.BOX)
+
+    base = tiny(1)
+    shifted = Image.fromarray(np.roll(np.asarray(base), (2, -1), (0, 1)))
+    items = write(
+        tmp_path,
+        {
+            "a.png": base,
+            "b.png": shifted,
+            "c.png": ImageOps.mirror(base),
+            "d.png": tiny(2),
+            "e.png": base.resize((48, 48)),
+        },
+    )
+    pairs = Pairs.of([1, 2, 3, 4], [0, 0, 0, 0], [0.95, 0.95, 0.8, 0.95])
+    by_pair = {i: c for (i, _, _), c in zip(pairs, verify_pairs(items, pairs, progress=False), strict=True)}
+    assert all(by_pair[i].probability > 0.5 for i in (1, 2, 4)) and by_pair[3].probability < 0.1
+    assert by_pair[2].mirrored and by_pair[2].what == "mirrored" and not by_pair[1].mirrored
+    assert by_pair[4].what == "resized"
+
+
+def test_what_cannot_be_read_is_the_same_as_nothing(tmp_path):
+    items = write(tmp_path, {"a.png": scene(1), "b.png": scene(1), "c.png": scene(2)})
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "c.png").unlink()
+    for found in verify_pairs(items, Pairs.of([1, 2, 2], [0, 0, 1], [0.9, 0.9, 0.9]), progress=False):
+        assert found == (0.0, "similar", "", None, False)
+
+
+def test_pairs_keep_their_order_and_threads_change_nothing(tmp_path):
+    pictures = {
+        f"{k}{c}.png": im
+        for k in range(4)
+        for c, im in enumerate([scene(k), crop(scene(k)), recolour(scene(k))])
+    }
+    items = write(tmp_path, pictures)
+    i, j = np.tril_indices(len(items), -1)
+    pairs = Pairs.of(i, j, np.random.default_rng(0).uniform(0.6, 0.95, len(i)))
+    before = cv2.getNumThreads()
+    one = verify_pairs(items, pairs, num_workers=1, progress=False)
+    assert one == verify_pairs(items, pairs, num_workers=4, progress=False)
+    assert cv2.getNumThreads() == before
+    truth = pairs.i // 3 == pairs.j // 3
+    assert [c.probability > 0.5 for c in one] == truth.tolist()
+    again = checked(pairs, one)
+    assert (again.i[: truth.sum()] // 3 == again.j[: truth.sum()] // 3).all() and again.score.max() <= 1
+    assert all(c.grade in GRADES for c in one)
+
+
+def test_no_pairs_and_wrong_pairs(tmp_path):
+    items = write(tmp_path, {"a.png": scene(1), "b.png": scene(2)})
+    none = Pairs.of([], [], [])
+    assert verify_pairs(items, none, progress=False) == [] and len(checked(none, [])) == 0
+    with pytest.raises(IndexError, match="image 5 of 2"):
+        verify_pairs(items, Pairs.of([5], [0], [0.9]), progress=False)
+    with pytest.raises(ValueError, match="0 checks of 1 pairs"):
+        checked(Pairs.of([1], [0], [0.9]), [])
+
+
+def test_the_samples_copies_are_found_and_named(sample):
+    items = Items.from_folder(sample.path)
+    row = {items.relpath(k): k for k in range(len(items))}
+    named = [p.files for p in sample.planted if len(p.files) > 1]
+    both = [sorted((row[f] for f in files), reverse=True)[:2] for files in named]
+    pairs = Pairs.of([b[0] for b in both], [b[1] for b in both], [0.9] * len(both))
+    for (i, j, _), found in zip(pairs, verify_pairs(items, pairs, progress=False), strict=True):
+        assert found.probability > 0.5, (items.relpath(i), items.relpath(j))
+
+
+# The parts.
+
+
+def test_a_mirrored_descriptor_is_that_of_the_mirror_image():
+    grey = view_of(scene(1), (320, 240)).grey
+    here, there = keypoints(grey), keypoints(np.ascontiguousarray(grey[:, ::-1]))
+    x = grey.shape[1] - 1 - here.xy[:, 0]
+    apart = np.abs(x[:, None] - there.xy[:, 0]) + np.abs(here.xy[:, 1:] - there.xy[:, 1])
+    assert (apart.min(axis=1) < 1).mean() > 0.5  # SIFT itself is not quite symmetric
+    off = [
+        np.abs(d[:, None].astype(int) - there.descriptors).sum(axis=2).min(axis=1)
+        for d in (here.descriptors[:, MIRRORED], here.descriptors)
+    ]
+    assert np.median(off[0]) < 0.2 * np.median(off[1])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("quarters", range(4))
+def test_the_eight_ways_to_lay_one_on_the_other(flip, quarters):
+    im = scene(1)
+    other = Image.fromarray(np.rot90(np.asarray(ImageOps.mirror(im) if flip else im), quarters))
+    a, b = view_of(im, im.size), view_of(other, other.size)
+    thumb, found = directly(a, b)
+    seen = overlap(a, b, found)
+    assert (
+        thumb > 0.99 and found.mirrored == flip and seen.ncc > 0.98 and min(seen.cover_i, seen.cover_j) > 0.98
+    )
+
+
+def test_overlap_of_a_crop():
+    im = scene(1)
+    part = im.crop((80, 60, 240, 180))
+    a, b = view_of(im, im.size), view_of(part, part.size)
+    from imgclean.find.align import Alignment
+
+    seen = overlap(a, b, Alignment(np.array([[0.5, 0, 63.75], [0, 0.5, 47.75]]), False))
+    assert seen.ncc > 0.95 and seen.agree > 0.95
+    assert seen.cover_i == pytest.approx(0.25, abs=0.01) and seen.cover_j == pytest.approx(1, abs=0.01)
+
+
+def test_rescaled_is_the_same_map_on_finer_pixels():
+    m = np.array([[0.9, 0.2, 5.0], [-0.2, 0.9, -3.0]])
+    fine = rescaled(m, 2.0, 3.0)
+    centre = np.array([10.0, 20.0])
+    at = fine @ [*(3 * centre + 1), 1]  # the centre of a pixel that became three
+    assert np.allclose(at, 2 * (m @ [*centre, 1]) + 0.5)
+
+
+def test_geometry_says_what_was_done_rather_than_what_undoes_it():
+    turn = np.deg2rad(30)
+    # In pixels, y downwards, this matrix turns clockwise; so the copy was turned the other way.
+    back = 0.5 * np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]])
+    made = geometry(back, False)
+    assert (
+        made.turn == pytest.approx(-30)
+        and made.scale == pytest.approx(2)
+        and made.stretch == pytest.approx(1)
+    )
+    assert geometry(back, True).turn == pytest.approx(30)
+
+
+def test_full_size_undoes_the_views():
+    a, b = view_of(scene(1, (640, 480)), (640, 480)), view_of(scene(1, (320, 240)), (320, 240))
+    matrix = full_size(a, b, directly(a, b)[1])
+    assert np.allclose(matrix, [[2, 0, 0.5], [0, 2, 0.5]], atol=1e-6) and max(a.grey.shape) == SIDE
+
+
+def test_tiny_pictures_without_contrast_correlate_with_nothing():
+    plain, other = (view_of(Image.new("RGB", (32, 32), c), (32, 32)) for c in ("white", "grey"))
+    assert tiny_ncc(plain, other) == (0.0, False)
