@@ -154,6 +154,7 @@ def groups_of(
     `method="auto"` searches exactly as long as that can be afforded; `settings` tell which method it was, and its
     expected recall.
     """
+    check_keep(keep)
     protected = protected_items(items, protect)
     if len(vectors) != len(items):
         raise ValueError(
@@ -207,8 +208,12 @@ def _grouped(pairs, vectors, items: Items, complete: bool, keep: Keep, protected
         norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
         return np.clip(b @ a / np.maximum(norms, 1e-12), -1, 1).tolist()
 
-    settings = {"imgclean": __version__} | settings
-    settings["keep"] = keep if isinstance(keep, str) else getattr(keep, "__name__", str(keep))
+    settings = {
+        "imgclean": __version__,
+        **settings,
+        "keep": keep if isinstance(keep, str) else getattr(keep, "__name__", type(keep).__name__),
+        "protected": len(protected),
+    }
     groups = group_pairs(
         pairs, partial(Facts, items), to_keeper, complete=complete, keep=keep, protected=protected
     )

@@ -13,6 +13,7 @@ from torchvision.transforms import Resize as SquishTo
 from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
 from imgclean.find.choose import MOST_EXACT
+from imgclean.find.keepers import POLICIES
 from imgclean.formatter import DatasetFormatter, groups_of
 
 # The article's two functions, as slow and as obvious as they are there.
@@ -176,6 +177,18 @@ def test_keep_and_protect_choose_the_image_that_stays(shop):
     reason = {ds.relpath(g[0]): g.reason for g in idxs}
     assert reason == {"dog/a.jpg": "last by name", "dog/d.jpg": "protected; last by name"}
     assert [g.protected for g in idxs if g[0] == at["dog/d.jpg"]] == [(at["dog/d.jpg"],)]
+
+
+@pytest.mark.parametrize("keep", POLICIES)
+def test_every_policy_finds_its_facts(shop, keep):
+    items = Items.from_folder(shop)
+    picture = Image.open(shop / "cat/c.jpg")
+    exif = picture.getexif()
+    exif[0x0132] = "2001:01:01 10:00:00"
+    picture.resize((40, 30)).resize((96, 80)).save(shop / "cat/c.jpg", exif=exif)  # blurred, with metadata
+    (group,) = groups_of(np.eye(8)[[1, 2, 1, 3, 4, 5, 6, 7]], items, keep=keep)
+    at_c = keep in ("metadata", "oldest")
+    assert items.relpath(group[0]) == ("cat/c.jpg" if at_c else "cat/a.jpg") and group.reason
 
 
 def test_a_protected_file_may_be_unreadable(shop):

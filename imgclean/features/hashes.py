@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from ..dataset.items import Items
 SIDE = 32  # of the grey picture whose frequencies are hashed
 LOW = slice(1, 9)  # frequencies of each axis that are hashed: 8 × 8 = 64 bits, without the mean
 PLAIN = 2.0  # grey levels: standard deviation below which a picture has no frequencies to speak of
+WAITING = 4096  # items that wait for a thread; a million at once would take a gigabyte
 _NOISE = 1e-6  # of a DCT in float64: smaller ones are 0, whichever way the picture is turned
 
 # The dihedral group: (transposed, odd frequencies along y change sign, along x). The first is the picture itself.
@@ -70,7 +70,7 @@ def hash_items(
     num_workers: int | None = None,  # threads; default: one a core
     progress: bool = True,  # a bar on stderr; never where stderr is no terminal
 ) -> Hashes:
-    "`Hashes` of all `items`, each file read once; what cannot be read gets None and is like nothing."
+    "`Hashes` of all `items`, each file decoded once; what cannot be read gets None and is like nothing."
     n = len(items)
     hashes = Hashes([None] * n, [None] * n, np.zeros((n, 8), np.uint64), np.ones(n, bool))
 
@@ -85,10 +85,11 @@ def hash_items(
         hashes.pixels[k] = pixel_digest(image) if pixels else None
         hashes.plain[k] = grey.std() < PLAIN
 
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        done: Iterable = pool.map(look, range(n))
-        for _ in tqdm(done, total=n, desc="hashing", unit="img", disable=None if progress else True):
-            pass
+    bar = tqdm(total=n, desc="hashing", unit="img", disable=None if progress else True)
+    with bar, ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
+        for start in range(0, n, WAITING):
+            for _ in pool.map(look, range(start, min(n, start + WAITING))):
+                bar.update()
     return hashes
 
 

@@ -60,19 +60,17 @@ def stars(
 
     Pairs are taken best first, and one joins two groups only if what comes out has a centre: the copies of a
     picture stay together around it however far they are from each other, a chain falls apart. Images that
-    `verified` pairs connect count as one: what is alike to one of them is alike to all. Where pairs are missing that may be alike, `scores`
-    tells, compared with the weakest of `pairs`; without it they count as alike, which gives `connected`.
+    `verified` pairs connect are in one group from the start; others join it by the same rule alone. Where pairs
+    are missing that may be alike, `scores` tells, compared with the weakest of `pairs`; without it they count as
+    alike, which gives `connected`. Raises `ValueError` where `verified` does not fit the pairs.
     After the star algorithm for document clustering (Aslam, Pelekhov and Rus, 2004), joined bottom up.
     """
     same = Forest()
     for i, j in _ends(pairs, _checked(verified, len(pairs))):
         same.join(i, j)
-    pictures = {k: same.find(k) for k in np.unique(np.concatenate([pairs.i, pairs.j])).tolist()}
-    links = _Links(pairs, pictures, scores, (pairs.left_out == 0) if complete is None else complete)
+    links = _Links(pairs, same, scores, (pairs.left_out == 0) if complete is None else complete)
     for i, j, _ in pairs:
-        links.join(pictures[i], pictures[j])
-    for k, picture in pictures.items():
-        links.forest.join(k, picture)
+        links.join(i, j)
     return links.forest.groups()
 
 
@@ -103,17 +101,18 @@ def _ends(pairs: Pairs, which: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 class _Links:
-    "Groups of pictures that grow pair by pair, and the members of each that are alike to all its others"
+    "Groups that grow pair by pair, and the members of each that are alike to all its others"
 
-    def __init__(self, pairs: Pairs, pictures: dict[int, int], scores: Scores | None, complete: bool):
-        self.forest, self.scores, self.complete = Forest(), scores, complete
+    def __init__(self, pairs: Pairs, forest: Forest, scores: Scores | None, complete: bool):
+        self.forest, self.scores, self.complete = forest, scores, complete
         self.low = float(pairs.score[-1]) - SLACK if len(pairs) else 0.0
-        self.near: dict[int, set[int]] = {picture: set() for picture in pictures.values()}
+        self.near: dict[int, set[int]] = {}
         for i, j, _ in pairs:
-            self.near[pictures[i]].add(pictures[j])
-            self.near[pictures[j]].add(pictures[i])
-        self.members = {k: [k] for k in self.near}
-        self.centres = {k: [k] for k in self.near}
+            self.near.setdefault(i, set()).add(j)
+            self.near.setdefault(j, set()).add(i)
+        groups = {ks[0]: ks for ks in forest.groups()}
+        self.members = {k: groups.get(k, [k]) for k in self.near if forest.find(k) == k}
+        self.centres = {k: self._first_centres(ks) for k, ks in self.members.items()}
         self.refused: dict[tuple[int, int], tuple[int, int]] = {}  # two groups, and their sizes then
 
     def join(self, i: int, j: int) -> None:
@@ -135,6 +134,15 @@ class _Links:
         members += self.members.pop(b)
         del self.centres[a], self.centres[b]
         self.members[min(a, b)], self.centres[min(a, b)] = members, centres
+
+    def _first_centres(self, ks: list[int]) -> list[int]:
+        "Members that are alike to all others of a group that was there before."
+        if self.complete:
+            return [
+                c for c in ks if len(self.near[c]) >= len(ks) - 1 and self.near[c].issuperset({*ks} - {c})
+            ]
+        best = sorted(ks, key=lambda c: (-len(self.near[c]), c))[:CENTRES]
+        return [c for c in best if self._alike(c, [k for k in ks if k != c])]
 
     def _centres(self, a: int, b: int) -> list[int]:
         "Centres of the larger group `a` and the smaller `b` taken as one."
