@@ -13,6 +13,7 @@ SIDE = 256  # longer side in which keypoints are looked for, and the unit of eve
 THUMB = 32
 TINY = 64  # longer side up to which there is nothing for keypoints to hold on to
 KEYPOINTS = 300
+COARSE = 0.5  # of `SIDE`: enough to tell whether there is an alignment
 RATIO = 0.8  # of the distances to the nearest and second nearest descriptor, Lowe 2004
 TOLERANCE = 4.0  # pixels that a keypoint may be off, for RANSAC
 # A SIFT descriptor is 4 x 4 histograms of 8 directions, laid out along the keypoint's own: in the mirror, rows and sense
@@ -76,15 +77,20 @@ def view_of(image: Image.Image, size: tuple[int, int]) -> View:
     )
 
 
-def keypoints(grey: np.ndarray) -> Keypoints:
-    "At most `KEYPOINTS` SIFT keypoints of a grey picture."
+def keypoints(grey: np.ndarray, size: float = COARSE) -> Keypoints:
+    """At most `KEYPOINTS` SIFT keypoints of a grey picture.
+
+    Looked for at a part of its `size`, which takes a third of the time: SIFT doubles a picture before it begins.
+    """
+    small = cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
     found, descriptors = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=0.02).detectAndCompute(
-        grey, None
+        small, None
     )
     if not found:
         return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
-    xy = cv2.KeyPoint.convert(found)
-    return Keypoints(xy[:KEYPOINTS], descriptors[:KEYPOINTS].astype(np.uint8))
+    scale = np.array(grey.shape[::-1], np.float32) / small.shape[::-1]
+    xy = (cv2.KeyPoint.convert(found) + 0.5) * scale - 0.5  # centres of pixels, not their corners
+    return Keypoints(xy[:KEYPOINTS].astype(np.float32), descriptors[:KEYPOINTS].astype(np.uint8))
 
 
 def by_keypoints(a: Keypoints, b: Keypoints, width: int) -> Iterator[Alignment]:

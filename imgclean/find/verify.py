@@ -119,6 +119,7 @@ class Album:
         room = max(64, free_memory() // 4 // IMAGE_BYTES)
         self.view = lru_cache(room)(self._view)
         self.points = lru_cache(room)(self._points)
+        self.fine = lru_cache(room)(lambda k: keypoints(self.view(k).grey, 1.0))
         self.digest = lru_cache(maxsize=None)(self._digest)
 
     def check(self, i: int, j: int, cosine: float) -> Check:
@@ -131,7 +132,11 @@ class Album:
         if max(*a.size, *b.size) <= TINY:
             return _check_tiny(a, b, cosine)
         evidence, found = weigh(a, b, lambda: (self.points(i), self.points(j)), cosine)
-        return _verdict(a, b, probability(evidence), evidence, found)
+        p = probability(evidence)
+        check = _verdict(a, b, p, evidence, found)
+        if found.inliers and "on top" in check.what:  # or is it only laid a little beside it?
+            check = _verdict(a, b, p, evidence, _finest(a, b, found, self.fine(i), self.fine(j)))
+        return check
 
     def _view(self, k: int) -> View | None:
         try:
@@ -175,6 +180,12 @@ def weigh(
         if _worth(guess, other) > _worth(found, seen):
             found, seen = guess, other
     return Evidence(cosine, False, found.inliers, found.matches, seen), found
+
+
+def _finest(a: View, b: View, found: Alignment, points_a: Keypoints, points_b: Keypoints) -> Alignment:
+    "The best of `found` and the alignments by other keypoints."
+    guesses = [found, *by_keypoints(points_a, points_b, b.grey.shape[1])]
+    return max(guesses, key=lambda guess: _worth(guess, overlap(a, b, guess)))
 
 
 def _worth(found: Alignment, seen: Overlap) -> float:

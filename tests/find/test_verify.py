@@ -245,7 +245,7 @@ def test_the_samples_copies_are_found_and_named(sample):
 
 def test_a_mirrored_descriptor_is_that_of_the_mirror_image():
     grey = view_of(scene(1), (320, 240)).grey
-    here, there = keypoints(grey), keypoints(np.ascontiguousarray(grey[:, ::-1]))
+    here, there = keypoints(grey, 1.0), keypoints(np.ascontiguousarray(grey[:, ::-1]), 1.0)
     x = grey.shape[1] - 1 - here.xy[:, 0]
     apart = np.abs(x[:, None] - there.xy[:, 0]) + np.abs(here.xy[:, 1:] - there.xy[:, 1])
     assert (apart.min(axis=1) < 1).mean() > 0.5  # SIFT itself is not quite symmetric
