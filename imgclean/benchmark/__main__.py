@@ -1,10 +1,10 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… features FOLDER`, `… search`, `… indexes`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… features FOLDER`, `… search`, `… indexes`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import copies, features, indexes, search
+from . import accuracy, copies, features, indexes, search
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -14,6 +14,7 @@ def _root() -> None:
     "A command for each thing that is measured."
 
 
+app.command()(accuracy.accuracy)
 app.command()(copies.copies)
 app.command()(features.features)
 app.command()(search.search)
