@@ -34,7 +34,7 @@ def test_the_promised_precision_is_held(share, slope, shift):
 
 def test_probabilities_are_shares():
     scores, true, same, other = drawn(
-        np.random.default_rng(1), 0.1, n=50_000, planted=400, slope=0.7, shift=1
+        np.random.default_rng(1), 0.3, n=50_000, planted=400, slope=0.7, shift=1
     )
     p = calibrate(scores, same, other).probability
     for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 0.95)):
