@@ -12,10 +12,10 @@ import numpy as np
 
 from .dataset.edits import plant
 from .dataset.items import Items
-from .find.calibrate import Calibration, calibrate
+from .find.calibrate import Calibration, calibrate, check_precision
 from .find.pairs import Pairs
 from .find.similarity import nearest
-from .find.verify import Check, verify_pairs
+from .find.verify import Check, checked, verify_pairs
 
 log = logging.getLogger(__name__)
 NEIGHBOURS = 10  # of each image; of the true pairs of edited photos .987 are among them (docs/benchmarks.md)
@@ -52,10 +52,7 @@ def find_duplicates(
     Each image's nearest neighbours by cosine have a second look, `verify_pairs`. Edited copies of some of the images
     are planted among them, in a temporary folder, to learn the probability from which pairs are good enough.
     """
-    if not 0 < min_precision <= 1:
-        raise ValueError(
-            f"min_precision is {min_precision}; give a share above 0 and at most 1, such as 0.99"
-        )
+    check_precision(min_precision)  # before the long work
     start = perf_counter()
     candidates = _candidates(*nearest(vectors, min(NEIGHBOURS, max(len(items) - 1, 1))))
     found_at = perf_counter()
@@ -67,7 +64,7 @@ def find_duplicates(
     )
     cut = calibration.cut if calibration else UNCALIBRATED
     order = np.lexsort((candidates.j, candidates.i, -probability.astype(np.float32)))
-    ranked = Pairs.of(candidates.i, candidates.j, probability, candidates.left_out)
+    ranked = checked(candidates, checks)
     taken = int((probability >= cut).sum())
     seconds = {
         "compare": found_at - start,
@@ -79,12 +76,16 @@ def find_duplicates(
 
 def _candidates(index: np.ndarray, score: np.ndarray) -> Pairs:
     "Each pair of neighbours once."
-    i = np.repeat(np.arange(len(index)), index.shape[1])
-    j, score = index.ravel(), score.ravel()
-    there = (j >= 0) & (i != j)
-    i, j, score = i[there], j[there], score[there]
+    i, j, score = _listed(index, score)
     keys, first = np.unique(np.maximum(i, j) * len(index) + np.minimum(i, j), return_index=True)
     return Pairs.of(keys // len(index), keys % len(index), score[first])
+
+
+def _listed(index: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Row, neighbour and score of all that `nearest` found: -1 stands for none."
+    row = np.repeat(np.arange(len(index)), index.shape[1])
+    there = index.ravel() >= 0
+    return row[there], index.ravel()[there], score.ravel()[there]
 
 
 def _calibration(
@@ -109,9 +110,7 @@ def _planted_scores(vectors, of_copies, items, copies, candidates, probability, 
     "Probabilities of each planted copy with its source, 0 where it is no candidate, and with other pictures."
     n = len(items)
     index, score = nearest(of_copies, min(NEIGHBOURS, n), others=vectors)
-    copy = np.repeat(np.arange(len(index)), index.shape[1])
-    there = index.ravel() >= 0
-    copy, j, score = copy[there], index.ravel()[there], score.ravel()[there]
+    copy, j, score = _listed(index, score)
     pairs = Pairs.of(copy + n, j, score)
     both = replace(
         items,

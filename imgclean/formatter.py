@@ -18,6 +18,7 @@ from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
+from .find.calibrate import check_precision
 from .find.clusters import find_pairs
 from .find.groups import Groups, group_pairs
 from .find.keepers import Keep, check_keep
@@ -89,10 +90,8 @@ class DatasetFormatter:
             raise ValueError(
                 "min_precision is given with n, min_similarity or recipe, which cut by cosine; give one of them"
             )
-        if min_precision is not None and not 0 < min_precision <= 1:  # before the long work
-            raise ValueError(
-                f"min_precision is {min_precision}; give a share above 0 and at most 1, such as 0.99"
-            )
+        if min_precision is not None:
+            check_precision(min_precision)  # before the long work
         check_keep(keep)
         items, learn = _sources(learn, look_at, arch, ds_idx)
         protected = {items.paths[k] for k in protected_items(items, protect)}  # before the long work

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 SIDE = 256  # longer side in which keypoints are looked for, and the unit of every matrix here
@@ -121,10 +122,7 @@ def directly(a: View, b: View) -> tuple[float, Alignment]:
 
 def overlap(a: View, b: View, found: Alignment) -> Overlap:
     "How well `a` and `b` agree where `found` lays one on the other."
-    m = found.matrix
-    poly = _outline(b.grey) @ m[:, :2].T + m[:, 2]
-    both, _ = cv2.intersectConvexConvex(_outline(a.grey).astype(np.float32), poly.astype(np.float32))
-    cover_i, cover_j = both / np.prod(_wh(a.grey)), both / max(cv2.contourArea(poly.astype(np.float32)), 1e-6)
+    cover_i, cover_j = covers(_wh(a.grey), _wh(b.grey), found.matrix)
     x, y, mask = laid(a, b, found)
     if mask.sum() < 200:
         return NOWHERE._replace(cover_i=cover_i, cover_j=cover_j)
@@ -134,7 +132,15 @@ def overlap(a: View, b: View, found: Alignment) -> Overlap:
     textured &= inside
     n = int(textured.sum())
     agree = float((local[textured] > 0.5).mean()) if n >= 60 else 0.0
-    return Overlap(ncc, agree, n / max(int(inside.sum()), 1), float(cover_i), float(cover_j))
+    return Overlap(ncc, agree, n / max(int(inside.sum()), 1), cover_i, cover_j)
+
+
+def covers(size_a: ArrayLike, size_b: ArrayLike, matrix: np.ndarray) -> tuple[float, float]:
+    "Shares of picture a and of picture b, (width, height), that lie under each other where `matrix` lays b on a."
+    a, b = (CORNERS * size - 0.5 for size in (size_a, size_b))
+    b = (b @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    both, _ = cv2.intersectConvexConvex(a.astype(np.float32), b)
+    return float(both / np.prod(size_a)), float(both / max(cv2.contourArea(b), 1e-6))
 
 
 def laid(a: View, b: View, found: Alignment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,10 +169,14 @@ def warp(y: np.ndarray, matrix: np.ndarray, flip: bool, shape: tuple) -> tuple[n
     return cv2.warpAffine(y, matrix, to, borderMode=cv2.BORDER_REPLICATE), mask
 
 
-def rescaled(matrix: np.ndarray, a: float, b: float | None = None) -> np.ndarray:
-    "`matrix` between pictures that are enlarged: the target `a` times, the source `b` times, default as much."
-    b = a if b is None else b
-    linear = matrix[:, :2] * (a / b)
+def rescaled(matrix: np.ndarray, a: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:  # (2, 3)
+    """`matrix` between pictures that are enlarged: the target `a` times, the source `b` times, default as much.
+
+    One factor each, or one for each of x and y.
+    """
+    a = np.broadcast_to(a, 2)
+    b = a if b is None else np.broadcast_to(b, 2)
+    linear = a[:, None] * matrix[:, :2] / b
     half = np.array([0.5, 0.5])
     shift = a * (matrix[:, 2] + half - matrix[:, :2] @ half) - half + linear @ half
     return np.column_stack([linear, shift])
@@ -272,7 +282,3 @@ def _unit(thumb: np.ndarray) -> np.ndarray:
 
 def _wh(grey: np.ndarray) -> np.ndarray:
     return np.array(grey.shape[1::-1], dtype=np.float64)
-
-
-def _outline(grey: np.ndarray) -> np.ndarray:
-    return CORNERS * _wh(grey) - 0.5

@@ -91,11 +91,16 @@ def calibrate(
     return Calibration(cut, min_precision, precision, recall, by_edit, probability, same, other)
 
 
-def _check(scores: np.ndarray, same: np.ndarray, other: np.ndarray, min_precision: float) -> None:
+def check_precision(min_precision: float) -> None:
+    "Raises `ValueError` for what is no share of pairs."
     if not 0 < min_precision <= 1:
         raise ValueError(
             f"min_precision is {min_precision}; give a share above 0 and at most 1, such as 0.99"
         )
+
+
+def _check(scores: np.ndarray, same: np.ndarray, other: np.ndarray, min_precision: float) -> None:
+    check_precision(min_precision)
     for name, x in (("scores", scores), ("same", same), ("other", other)):
         if x.ndim != 1 or not np.isfinite(x).all() or (x < 0).any() or (x > 1).any():
             raise ValueError(

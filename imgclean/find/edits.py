@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .align import Alignment, View, rescaled, warp
+from .align import Alignment, View, covers, rescaled, warp
 
 LEAST = 12  # grey levels by which a block differs that something lies on
 
@@ -33,11 +33,7 @@ def geometry(matrix: np.ndarray, flip: bool) -> Geometry:
 
 def full_size(a: View, b: View, found: Alignment) -> np.ndarray:  # (2, 3)
     "The matrix of `found` between the pixels of the files' pictures."
-    (wa, ha), (wb, hb) = (np.array(v.size) / v.grey.shape[1::-1] for v in (a, b))
-    half = np.array([0.5, 0.5])
-    linear = np.diag([wa, ha]) @ found.matrix[:, :2] @ np.diag([1 / wb, 1 / hb])
-    middle = found.matrix[:, 2] + half - found.matrix[:, :2] @ half
-    return np.column_stack([linear, middle * (wa, ha) - half + linear @ half])
+    return rescaled(found.matrix, *(np.array(v.size) / v.grey.shape[1::-1] for v in (a, b)))
 
 
 def edits(a: View, b: View, found: Alignment) -> list[str]:
@@ -69,7 +65,7 @@ def _turned(made: Geometry) -> list[str]:
 
 def _frame(a: View, b: View, matrix: np.ndarray, made: Geometry, said: list[str]) -> list[str]:
     "Whether `b` shows less than `a`, or has something around it."
-    cover_a, cover_b = _covers(a.size, b.size, matrix)
+    cover_a, cover_b = covers(a.size, b.size, matrix)
     skew = abs((made.turn + 45) % 90 - 45)
     slack = 0.03 + (
         0.45 if skew > 12 else 0.03 * skew if skew > 1.5 else 0
@@ -81,15 +77,6 @@ def _frame(a: View, b: View, matrix: np.ndarray, made: Geometry, said: list[str]
         around = _around(a, b, matrix, made.mirrored)
         found.append("framed" if around else f"shows more: the first is {100 * cover_b:.0f} % of it")
     return found
-
-
-def _covers(size_a: tuple, size_b: tuple, matrix: np.ndarray) -> tuple[float, float]:
-    "Shares of a and of b that both show."
-    corner = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    whole = (corner * size_a - 0.5).astype(np.float32)
-    other = ((corner * size_b - 0.5) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    both, _ = cv2.intersectConvexConvex(whole, other)
-    return both / cv2.contourArea(whole), both / max(cv2.contourArea(other), 1e-6)
 
 
 def _around(a: View, b: View, matrix: np.ndarray, flip: bool) -> bool:
