@@ -14,7 +14,7 @@ import typer
 
 from ..dataset.items import Items
 from ..formatter import DatasetFormatter
-from .common import print_json
+from .common import print_json, ranking
 
 
 def accuracy(
@@ -93,14 +93,10 @@ def _ranking(keys: list[tuple[int, int]], groups: list[str]) -> dict:
     "Of all candidates, best first: true pairs that are none count as found last."
     true = _true_pairs(groups)
     hit = np.array([key in true for key in keys], dtype=bool)
-    precision, recall = hit.cumsum() / np.arange(1, len(hit) + 1), hit.cumsum() / len(true)
-    at_99 = np.flatnonzero(precision >= 0.99)
     return {
         "candidates": len(keys),
         "recall_of_candidates": round(float(hit.sum() / len(true)), 4),
-        "average_precision": round(float(precision[hit].sum() / len(true)), 4),
-        "recall_at_precision_99": round(float(recall[at_99[-1]]), 4) if len(at_99) else 0.0,
-    }
+    } | ranking(hit, len(true))
 
 
 def _by_edit(found: set, groups: list[str], edits: list[str]) -> dict[str, list[int]]:  # [found, all]

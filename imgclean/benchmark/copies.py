@@ -14,7 +14,7 @@ from ..features.activations import embed
 from ..features.backbones import default_learner
 from ..find.similarity import similar_pairs
 from ..formatter import MIN_SIMILARITY
-from .common import print_json
+from .common import print_json, ranking
 
 
 def copies(
@@ -52,7 +52,7 @@ def score(
     ids = np.unique(groups, return_inverse=True)[1]
     hit = ids[pairs.i] == ids[pairs.j]
     true = int(hit.sum())
-    precision, recall = hit.cumsum() / np.arange(1, len(hit) + 1), hit.cumsum() / true
+    precision = hit.cumsum() / np.arange(1, len(hit) + 1)
     above = pairs.score >= min_similarity
     at_99 = np.flatnonzero(precision >= 0.99)
     return {
@@ -60,7 +60,6 @@ def score(
         "pairs": int(above.sum()),
         "precision": round(float(hit[above].mean()) if above.any() else 1.0, 4),
         "recall": round(float(hit[above].sum() / true), 4),
-        "average_precision": round(float(precision[hit].mean()), 4),
-        "recall_at_precision_99": round(float(recall[at_99[-1]]) if len(at_99) else 0.0, 4),
+        **ranking(hit, true),
         "similarity_at_precision_99": round(float(pairs.score[at_99[-1]]) if len(at_99) else 1.0, 4),
     }

@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 import timm
@@ -7,7 +5,7 @@ import torch
 import torchvision
 from fastai.callback.hook import hook_output
 from fastai.layers import AdaptiveConcatPool2d
-from fastai.vision.all import ImageDataLoaders, PILImageBW, Resize, aug_transforms, vision_learner
+from fastai.vision.all import ImageDataLoaders, PILImageBW, Resize, vision_learner
 from pictures import picture, write_pictures
 from torch import nn
 
@@ -18,15 +16,6 @@ from imgclean.features.activations import embed
 from imgclean.features.backbones import default_learner
 from imgclean.features.pooling import Pooled
 from imgclean.features.precision import Plans
-
-
-@pytest.fixture
-def learn(shop):
-    torch.manual_seed(0)
-    dls = ImageDataLoaders.from_folder(
-        shop, valid_pct=0.25, seed=1, item_tfms=Resize(64), batch_tfms=aug_transforms(), bs=2, num_workers=0
-    )
-    return vision_learner(dls, torchvision.models.resnet18, pretrained=False)
 
 
 def one_at_a_time(learn, paths, layer, pool):
@@ -284,41 +273,6 @@ def test_chunks_are_halved_where_memory_ends(learn, shop, monkeypatch):
     monkeypatch.setattr(Pooled, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes cannot"):
         embed(learn, items, bs=4)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
-def test_lanes_give_what_one_process_gives(learn, shop):
-    (shop / "cat/broken.jpg").write_bytes(b"no image")
-    items, threads = Items.from_folder(shop), torch.get_num_threads()
-    alone = embed(learn, items, bs=3, num_workers=0)
-    lanes = [embed(learn, items, bs=3, num_workers=n) for n in (1, 2, 3, 20)]
-    for seen in lanes:
-        np.testing.assert_allclose(seen.vectors, alone.vectors, rtol=1e-4, atol=1e-5)
-        np.testing.assert_array_equal(seen.vectors, lanes[0].vectors)  # whatever their number
-        assert seen.items == alone.items and len(seen.items.unreadable) == 1
-    assert torch.get_num_threads() == threads
-    assert not any(m._forward_hooks for m in learn.model.modules())
-    with pytest.raises(ValueError, match=r"^the transforms give images of different sizes"):
-        embed(
-            learn.model, items, tfm=lambda im: torch.zeros(3, 64, 64 + im.getpixel((0, 0))[0]), num_workers=2
-        )
-
-
-def test_threads_decode_where_processes_cannot_be_forked(learn, shop, monkeypatch):
-    items = Items.from_folder(shop)
-    expected = embed(learn, items, bs=2, num_workers=0)
-    monkeypatch.setattr("imgclean.features.inputs.sys.platform", "darwin")
-    seen = embed(learn, items, bs=2, num_workers=3)
-    np.testing.assert_array_equal(seen.vectors, expected.vectors)
-    assert seen.items == expected.items
-
-
-def test_images_of_too_many_pixels_are_left_out(learn, shop):
-    picture(1, (300, 200)).save(shop / "cat/large.png")
-    seen = embed(learn, Items.from_folder(shop), max_pixels=300 * 200 - 1)
-    assert len(seen.items) == 8
-    assert seen.items.unreadable[0].error == "300 x 200 pixels are more than max_pixels=59999"
-    assert len(embed(learn, Items.from_folder(shop), max_pixels=300 * 200).items) == 9
 
 
 def test_the_fastest_precision_is_looked_for_and_kept(learn, shop, tmp_path, monkeypatch):

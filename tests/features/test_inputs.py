@@ -1,5 +1,12 @@
-import torch
+import sys
 
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+
+from imgclean.dataset.items import Items
+from imgclean.features.activations import embed
 from imgclean.features.inputs import lanes_for
 
 
@@ -16,3 +23,38 @@ def test_lanes_are_for_cpus_that_can_fork(monkeypatch):
     assert lanes_for(torch.device("cuda"), 1000) == 0
     monkeypatch.setattr("imgclean.features.inputs.sys.platform", "darwin")
     assert lanes_for(cpu, 1000, 3) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_lanes_give_what_one_process_gives(learn, shop):
+    (shop / "cat/broken.jpg").write_bytes(b"no image")
+    items, threads = Items.from_folder(shop), torch.get_num_threads()
+    alone = embed(learn, items, bs=3, num_workers=0)
+    lanes = [embed(learn, items, bs=3, num_workers=n) for n in (1, 2, 3, 20)]
+    for seen in lanes:
+        np.testing.assert_allclose(seen.vectors, alone.vectors, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(seen.vectors, lanes[0].vectors)  # whatever their number
+        assert seen.items == alone.items and len(seen.items.unreadable) == 1
+    assert torch.get_num_threads() == threads
+    assert not any(m._forward_hooks for m in learn.model.modules())
+    with pytest.raises(ValueError, match=r"^the transforms give images of different sizes"):
+        embed(
+            learn.model, items, tfm=lambda im: torch.zeros(3, 64, 64 + im.getpixel((0, 0))[0]), num_workers=2
+        )
+
+
+def test_threads_decode_where_processes_cannot_be_forked(learn, shop, monkeypatch):
+    items = Items.from_folder(shop)
+    expected = embed(learn, items, bs=2, num_workers=0)
+    monkeypatch.setattr("imgclean.features.inputs.sys.platform", "darwin")
+    seen = embed(learn, items, bs=2, num_workers=3)
+    np.testing.assert_array_equal(seen.vectors, expected.vectors)
+    assert seen.items == expected.items
+
+
+def test_images_of_too_many_pixels_are_left_out(learn, shop):
+    picture(1, (300, 200)).save(shop / "cat/large.png")
+    seen = embed(learn, Items.from_folder(shop), max_pixels=300 * 200 - 1)
+    assert len(seen.items) == 8
+    assert seen.items.unreadable[0].error == "300 x 200 pixels are more than max_pixels=59999"
+    assert len(embed(learn, Items.from_folder(shop), max_pixels=300 * 200).items) == 9
