@@ -190,27 +190,6 @@ def test_a_timm_model_knows_its_own_transform(shop, tmp_path):
     assert again.fingerprint == own.fingerprint and np.array_equal(again.vectors, own.vectors)
 
 
-def test_what_a_module_needs_is_said(learn, shop):
-    items, model = Items.from_folder(shop), learn.model
-    with pytest.raises(ValueError, match="without its transform; give tfm="):
-        embed(model, items)
-    with pytest.raises(ValueError, match="tfm returns Image; it must make a tensor"):
-        embed(model, items, tfm=lambda image: image)
-    with pytest.raises(ValueError, match=r"tfm returns shape \(64, 64\)"):
-        embed(model, items, tfm=lambda image: torch.zeros(64, 64))
-    with pytest.raises(ValueError, match="a Learner, which has transforms of its own"):
-        embed(learn, items, tfm=lambda image: image)
-    with pytest.raises(TypeError, match="got a str to look with; give a fastai Learner"):
-        embed("resnet18", items)
-    scripted = torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8))
-    with pytest.raises(TypeError, match="a TorchScript module, whose layers cannot be hooked"):
-        embed(scripted, items, tfm=lambda image: image)
-    with pytest.raises(ValueError, match="precision is 'fp8'; give one of"):
-        embed(learn, items, precision="fp8")
-    with pytest.raises(ValueError, match="dtype is int8; give 'float32' or 'float16'"):
-        embed(learn, items, dtype="int8")
-
-
 def test_several_layers_in_one_pass(learn, shop):
     items = Items.from_folder(shop)
     names = ["0.5", "0.7"]
