@@ -30,6 +30,7 @@ from .align import (
     by_keypoints,
     directly,
     keypoints,
+    nudged,
     overlap,
     tiny_ncc,
     view_of,
@@ -119,7 +120,6 @@ class Album:
         room = max(64, free_memory() // 4 // IMAGE_BYTES)
         self.view = lru_cache(room)(self._view)
         self.points = lru_cache(room)(self._points)
-        self.fine = lru_cache(room)(lambda k: keypoints(self.view(k).grey, 1.0))
         self.digest = lru_cache(maxsize=None)(self._digest)
 
     def check(self, i: int, j: int, cosine: float) -> Check:
@@ -134,8 +134,8 @@ class Album:
         evidence, found = weigh(a, b, lambda: (self.points(i), self.points(j)), cosine)
         p = probability(evidence)
         check = _verdict(a, b, p, evidence, found)
-        if found.inliers and "on top" in check.what:  # or is it only laid a little beside it?
-            check = _verdict(a, b, p, evidence, _finest(a, b, found, self.fine(i), self.fine(j)))
+        if "on top" in check.what:  # or is it only laid a little beside it?
+            check = _verdict(a, b, p, evidence, _better(a, b, found, nudged(a, b, found)))
         return check
 
     def _view(self, k: int) -> View | None:
@@ -182,10 +182,9 @@ def weigh(
     return Evidence(cosine, False, found.inliers, found.matches, seen), found
 
 
-def _finest(a: View, b: View, found: Alignment, points_a: Keypoints, points_b: Keypoints) -> Alignment:
-    "The best of `found` and the alignments by other keypoints."
-    guesses = [found, *by_keypoints(points_a, points_b, b.grey.shape[1])]
-    return max(guesses, key=lambda guess: _worth(guess, overlap(a, b, guess)))
+def _better(a: View, b: View, first: Alignment, second: Alignment) -> Alignment:
+    "The alignment under which more agrees."
+    return max(first, second, key=lambda guess: _worth(guess, overlap(a, b, guess)))
 
 
 def _worth(found: Alignment, seen: Overlap) -> float:
