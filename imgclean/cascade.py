@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,17 +11,24 @@ from time import perf_counter
 
 import numpy as np
 
+from .checks import remembered_checks
 from .dataset.edits import plant
 from .dataset.items import Items
+from .features.cache import Cache
+from .features.hashes import hash_items
 from .find.calibrate import Calibration, calibrate, check_precision
+from .find.linkage import connected
 from .find.pairs import Pairs
-from .find.similarity import nearest
-from .find.verify import Check, checked, verify_pairs
+from .find.similarity import cosines, nearest
+from .find.stages import candidates, equal_pairs, hash_pairs, linked_pairs, neighbour_pairs
+from .find.verify import Check, checked
 
 log = logging.getLogger(__name__)
-NEIGHBOURS = 10  # of each image; of the true pairs of edited photos .987 are among them (docs/benchmarks.md)
+NEIGHBOURS = 5  # of each image; with what they link, no fewer true pairs than 10 and half the work (docs/benchmarks.md)
+HASHED = 100_000  # images up to which every two perceptual hashes are compared
 PLANTED = 200  # copies
 UNCALIBRATED = 0.5  # probability that a pair needs where there are too few images to plant copies among
+KIN = 0.2  # probability from which a pair may be one of duplicates that were there before
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,15 @@ class Found:
 
     pairs: Pairs  # above the cut; the score is the probability of being the same picture
     checks: list[Check]  # of each of `pairs`
+    stages: list[str]  # that found each of `pairs` first: "exact", "perceptual", "neighbours" or "linked"
     candidates: Pairs  # all that had a second look, by probability
     cut: float
     calibration: Calibration | None  # None: too few images, the cut is `UNCALIBRATED`
     seconds: dict[str, float]
+
+
+class NoPictures(ValueError):
+    "Pillow can open none of the files, so there is nothing to look at again"
 
 
 def find_duplicates(
@@ -43,54 +56,105 @@ def find_duplicates(
     ],  # the same embedding for other images, and those it could read
     *,
     min_precision: float = 0.99,
+    cache: bool
+    | str
+    | os.PathLike = False,  # where checks are kept: True: the user's cache folder; or a folder
     num_workers: int | None = None,
     progress: bool = True,
     seed: int = 0,
 ) -> Found:
     """Pairs that show the same picture, so that a share of at least `min_precision` of them is expected to be true.
 
-    Each image's nearest neighbours by cosine have a second look, `verify_pairs`. Edited copies of some of the images
+    Candidates come stage by stage: equal files, perceptual hashes in 8 orientations, each image's nearest by cosine,
+    and what these link. All have a second look, `verify_pairs`. Edited copies of some of the images
     are planted among them, in a temporary folder, to learn the probability from which pairs are good enough.
+    Raises `NoPictures` where no file can be opened.
     """
     check_precision(min_precision)  # before the long work
-    start = perf_counter()
-    candidates = _candidates(*nearest(vectors, min(NEIGHBOURS, max(len(items) - 1, 1))))
-    found_at = perf_counter()
-    checks = verify_pairs(items, candidates, num_workers=num_workers, progress=progress)
-    probability = np.array([check.probability for check in checks])
-    checked_at = perf_counter()
-    calibration = _calibration(
-        vectors, items, look, candidates, probability, min_precision, num_workers, seed
-    )
+    watch = _Watch()
+    second = _SecondLook(cache, num_workers)
+    stages = _by_hashes(items, num_workers, progress)
+    watch.lap("hash")
+    stages.append(("neighbours", _neighbours(vectors)))
+    pairs, names = candidates(stages, vectors)
+    watch.lap("compare")
+    checks = second(items, pairs, progress)
+    pairs, names, checks = _with_linked(vectors, items, pairs, names, checks, second)
+    watch.lap("check")
+    calibration = _calibration(vectors, items, look, checked(pairs, checks), second, min_precision, seed)
+    watch.lap("calibrate")
     cut = calibration.cut if calibration else UNCALIBRATED
-    order = np.lexsort((candidates.j, candidates.i, -probability.astype(np.float32)))
-    ranked = checked(candidates, checks)
-    taken = int((probability >= cut).sum())
-    seconds = {
-        "compare": found_at - start,
-        "check": checked_at - found_at,
-        "calibrate": perf_counter() - checked_at,
-    }
-    return Found(ranked.top(taken), [checks[k] for k in order[:taken]], ranked, cut, calibration, seconds)
+    ranked = checked(pairs, checks)
+    # As `Pairs` sorts them.
+    order = np.lexsort((pairs.j, pairs.i, -np.array([c.probability for c in checks], dtype=np.float32)))
+    taken = ranked.above(cut)
+    order = order[: len(taken)]
+    return Found(
+        taken, [checks[k] for k in order], [names[k] for k in order], ranked, cut, calibration, watch.seconds
+    )
 
 
-def _candidates(index: np.ndarray, score: np.ndarray) -> Pairs:
-    "Each pair of neighbours once."
-    i, j, score = _listed(index, score)
-    keys, first = np.unique(np.maximum(i, j) * len(index) + np.minimum(i, j), return_index=True)
-    return Pairs.of(keys // len(index), keys % len(index), score[first])
+class _Watch:
+    "Seconds of each stage"
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.at = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.seconds[name], self.at = now - self.at, now
 
 
-def _listed(index: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Row, neighbour and score of all that `nearest` found: -1 stands for none."
-    row = np.repeat(np.arange(len(index)), index.shape[1])
-    there = index.ravel() >= 0
-    return row[there], index.ravel()[there], score.ravel()[there]
+class _SecondLook:
+    "`remembered_checks`, the same way each time"
+
+    def __init__(self, cache: bool | str | os.PathLike, num_workers: int | None):
+        self.cache, self.num_workers = cache, num_workers
+
+    def __call__(self, items: Items, pairs: Pairs, progress: bool = False) -> list[Check]:
+        return remembered_checks(
+            items, pairs, cache=self.cache, num_workers=self.num_workers, progress=progress
+        )
+
+    def forget(self, items: Items) -> None:
+        "That temporary files were ever seen."
+        if self.cache:
+            Cache(None if self.cache is True else self.cache).forget(items.paths)
 
 
-def _calibration(
-    vectors, items, look, candidates, probability, min_precision, num_workers, seed
-) -> Calibration | None:
+def _by_hashes(items: Items, num_workers: int | None, progress: bool) -> list[tuple[str, Pairs]]:
+    # The second look compares pixels itself, so their digests are not needed here.
+    hashes = hash_items(items, pixels=False, num_workers=num_workers, progress=progress)
+    if len(items) and not any(hashes.content):
+        raise NoPictures(
+            f"none of the {len(items)} files can be opened as a picture, so no pair can be looked at again; "
+            "give min_similarity= to go by the embeddings alone"
+        )
+    if len(items) > HASHED:
+        return [("exact", equal_pairs(hashes.content))]
+    return [(name, pairs) for name, pairs in hash_pairs(hashes) if name != "same pixels"]
+
+
+def _neighbours(vectors: np.ndarray) -> Pairs:
+    return neighbour_pairs(*nearest(vectors, min(NEIGHBOURS, max(len(vectors) - 1, 1))))
+
+
+def _with_linked(vectors, items, pairs, names, checks, second) -> tuple[Pairs, list[str], list[Check]]:
+    "Candidates and their checks, with those that two others link."
+    same = checked(pairs, checks).above(UNCALIBRATED)
+    more = linked_pairs(same, pairs)
+    more = Pairs.of(more.i, more.j, cosines(vectors, more.i, more.j))
+    i, j, score = (np.concatenate(ab) for ab in zip(_arrays(pairs), _arrays(more), strict=True))
+    # Unsorted on purpose: entry k goes with check k.
+    return Pairs(i, j, score), [*names, *["linked"] * len(more)], [*checks, *second(items, more)]
+
+
+def _arrays(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return pairs.i, pairs.j, pairs.score
+
+
+def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> Calibration | None:
     with tempfile.TemporaryDirectory(prefix="imgclean-") as folder:
         copies = plant(items, min(PLANTED, len(items)), folder, seed)
         if not len(copies.items):
@@ -98,37 +162,37 @@ def _calibration(
         of_copies, readable = look(copies.items)
         if len(readable) != len(copies.items):  # a transform that some of them broke
             return None
-        same, other = _planted_scores(vectors, of_copies, items, copies, candidates, probability, num_workers)
+        same, other = _planted_scores(vectors, of_copies, items, copies, ranked, second)
+        second.forget(copies.items)
     try:
-        return calibrate(probability, same, other, min_precision=min_precision, edits=copies.edits, seed=seed)
+        return calibrate(
+            ranked.score.astype(np.float64), same, other,
+            min_precision=min_precision, edits=copies.edits, seed=seed,
+        )  # fmt: skip
     except ValueError as err:
         log.info("not calibrated: %s", err)
         return None
 
 
-def _planted_scores(vectors, of_copies, items, copies, candidates, probability, num_workers):
+def _planted_scores(vectors, of_copies, items, copies, ranked, second) -> tuple[np.ndarray, np.ndarray]:
     "Probabilities of each planted copy with its source, 0 where it is no candidate, and with other pictures."
     n = len(items)
     index, score = nearest(of_copies, min(NEIGHBOURS, n), others=vectors)
-    copy, j, score = _listed(index, score)
-    pairs = Pairs.of(copy + n, j, score)
+    copy, place = np.nonzero(index >= 0)
+    pairs = Pairs.of(copy + n, index[copy, place], score[copy, place])
     both = replace(
         items,
         paths=items.paths + copies.items.paths,
         labels=items.labels + copies.items.labels,
         splits=items.splits + copies.items.splits,
     )
-    p = np.array([c.probability for c in verify_pairs(both, pairs, num_workers=num_workers, progress=False)])
+    p = np.array([check.probability for check in second(both, pairs)])
     source = copies.sources[pairs.i - n]
     own = source == pairs.j
     same = np.zeros(len(copies.items))
     same[pairs.i[own] - n] = p[own]
     # What resembles the source may be a duplicate of it that was there before.
-    alike = probability >= 0.2
-    kin = {
-        (a, b)
-        for i, j in zip(candidates.i[alike], candidates.j[alike], strict=True)
-        for a, b in ((i, j), (j, i))
-    }
-    strange = np.array([(s, b) not in kin for s, b in zip(source, pairs.j, strict=True)], dtype=bool) & ~own
-    return same, p[strange]
+    family = np.arange(n)
+    for ks in connected(ranked.above(KIN)):
+        family[ks] = ks[0]
+    return same, p[family[source] != family[pairs.j]]

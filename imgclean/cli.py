@@ -60,16 +60,18 @@ def find(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write groups and pairs here.")
     ] = None,
-    min_similarity: Annotated[
-        float | None, typer.Option(help="Smallest cosine similarity of a pair, up to 1.  [default: 0.85]")
-    ] = None,
-    n: Annotated[int | None, typer.Option("-n", help="Only the N most similar pairs.")] = None,
     min_precision: Annotated[
         float | None,
         typer.Option(
-            help="In their place: look again at each image's nearest, and take pairs of which this share, "
-            "such as 0.99, is expected to be true."
+            help="Share of true pairs among those found, after a second look at each.  [default: 0.99]"
         ),
+    ] = None,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(help="In its place, no second look: all pairs of at least this cosine similarity."),
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", help="In its place, no second look: the N most similar pairs.")
     ] = None,
     keep: Annotated[
         str,

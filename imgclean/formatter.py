@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from fastai.vision.all import DataLoaders, Learner
 from torch import nn
 
 from . import __version__
-from .cascade import find_duplicates
+from .cascade import NoPictures, find_duplicates
 from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
@@ -22,8 +23,11 @@ from .find.calibrate import check_precision
 from .find.clusters import find_pairs
 from .find.groups import Groups, group_pairs
 from .find.keepers import Keep, check_keep
-from .find.similarity import similar_pairs
+from .find.similarity import cosines, similar_pairs
 
+log = logging.getLogger(__name__)
+MIN_PRECISION = 0.99
+SURE = 0.9  # probability from which a pair joins two groups whatever else they hold
 # Measured in docs/benchmarks.md: at this cosine the packaged backbone joined no two different photos.
 MIN_SIMILARITY = 0.85
 
@@ -46,12 +50,11 @@ class DatasetFormatter:
         | None = None,  # module, dotted name, v1's index list, a list of these; None finds it
         pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # None: no pooling
         pool_dim: int = 1,  # 4 with the last convolutional block is the article's pipeline
-        n: int | None = None,  # the `n` most similar pairs
-        min_similarity: float
-        | None = None,  # all pairs of at least this cosine; default 0.85 where `n` is not given
+        n: int | None = None,  # the `n` most similar pairs by cosine
+        min_similarity: float | None = None,  # all pairs of at least this cosine
         *,
         min_precision: float
-        | None = None,  # in their place: pairs that have had a second look, of which this share is true
+        | None = None,  # share of true pairs, after a second look at each; 0.99 where nothing cuts by cosine
         method: str = "auto",  # "exact" or "clusters", see `find_pairs`; the `n` best are always exact
         layer_ls: Sequence[int] | None = None,  # v1's name for `layer`
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
@@ -76,8 +79,10 @@ class DatasetFormatter:
     ) -> tuple[Items, Groups]:
         """The dataset, and the groups of its most similar images: tuples of item indices, the one to keep first.
 
-        Cosine similarity of every pair in the lower triangle, exact up to about a million images. `idxs.pairs` holds the pairs behind the groups,
-        `idxs.settings` what was used; images that cannot be read are in `ds.unreadable` and in no group.
+        By default each image's nearest have a second look, and the groups hold copies of one picture, see
+        `verified_groups_of`. With `n`, `min_similarity` or `recipe` it is the cosine similarity of every pair in the
+        lower triangle alone. `idxs.pairs` holds the pairs behind the groups, `idxs.settings` what was
+        used; images that cannot be read are in `ds.unreadable` and in no group.
         Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
         """
         if layer is not None and layer_ls is not None:
@@ -86,7 +91,8 @@ class DatasetFormatter:
             )
         if recipe not in (None, "article"):
             raise ValueError(f"recipe is {recipe!r}; the only one is 'article'")
-        if min_precision is not None and (n is not None or min_similarity is not None or recipe):
+        by_cosine = n is not None or min_similarity is not None or recipe is not None
+        if min_precision is not None and by_cosine:
             raise ValueError(
                 "min_precision is given with n, min_similarity or recipe, which cut by cosine; give one of them"
             )
@@ -103,7 +109,7 @@ class DatasetFormatter:
             tfm=tfm, precision=precision, dtype=dtype, bs=bs, num_workers=num_workers, max_pixels=max_pixels,
             progress=progress, cache=cache,
         )  # fmt: skip
-        looked = perf_counter()
+        looked = perf_counter() - start
         if not len(seen.items):
             bad = seen.items.unreadable[-1]
             n_bad = len(seen.items.unreadable)
@@ -111,26 +117,26 @@ class DatasetFormatter:
                 f"none of the {n_bad} images can be read; the last one is {bad.path.name}: {bad.error}"
             )
         protect = [path for path in seen.items.paths if path in protected]
-        if min_precision is not None:
-            again = dict(tfm=tfm, precision=seen.precision, dtype=dtype, bs=bs, num_workers=num_workers)
+        if by_cosine:
+            groups = groups_of(
+                seen.vectors, seen.items, n=len(seen.items) if recipe and n is None and min_similarity is None else n,
+                min_similarity=min_similarity, method=method, keep=keep, protect=protect,
+            )  # fmt: skip
+        else:
+            again = dict(
+                tfm=tfm, precision=seen.precision, dtype=dtype, bs=bs, num_workers=num_workers, cache=cache
+            )
             layers = layer if layer_ls is None else layer_ls
 
             def look(more: Items) -> tuple[np.ndarray, Items]:
                 copies = embed(learn, more, layers, pool, pool_dim, progress=False, **again)
                 return copies.vectors, copies.items
 
-            groups = verified_groups_of(
+            groups = _verified_or_alike(
                 seen.vectors, seen.items, look,
-                min_precision=min_precision, keep=keep, protect=protect, progress=progress,
+                min_precision=min_precision, keep=keep, protect=protect, cache=cache, progress=progress,
             )  # fmt: skip
-        else:
-            if n is None and min_similarity is None:
-                n, min_similarity = (len(seen.items), None) if recipe else (None, MIN_SIMILARITY)
-            groups = groups_of(
-                seen.vectors, seen.items, n=n, min_similarity=min_similarity, method=method, keep=keep, protect=protect
-            )  # fmt: skip
-            groups.seconds = {"compare": perf_counter() - looked}
-        groups.seconds = {"look": looked - start} | groups.seconds
+        groups.seconds = {"look": looked} | groups.seconds
         groups.settings |= {
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
@@ -161,6 +167,7 @@ def groups_of(
         )
     if len(items) < 2:
         vectors = np.zeros((2, 1))  # alike to nothing
+    start = perf_counter()
     searched = {"method": "exact", "expected_recall": 1.0}
     if n is not None or min_similarity is None:
         pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity)
@@ -170,7 +177,10 @@ def groups_of(
 
     settings = {"min_similarity": min_similarity, "n": n, "pairs_left_out": pairs.left_out, **searched}
     complete = n is None and not pairs.left_out and searched["method"] == "exact"
-    return _grouped(pairs, vectors, items, complete, keep, protected, settings)
+    compared = perf_counter() - start
+    groups = _grouped(pairs, vectors, items, complete, keep, protected, settings)
+    groups.seconds = {"compare": compared}
+    return groups
 
 
 def verified_groups_of(
@@ -180,32 +190,54 @@ def verified_groups_of(
         [Items], tuple[np.ndarray, Items]
     ],  # embeds other images alike: vectors, and the readable ones
     *,
-    min_precision: float = 0.99,  # share of the pairs that shall be true
+    min_precision: float = MIN_PRECISION,  # share of the pairs that shall be true
     keep: Keep = "best",
     protect: str | os.PathLike | Iterable[str | os.PathLike] = (),
+    cache: bool
+    | str
+    | os.PathLike = False,  # never look at a pair twice: in the user's cache folder; or a folder
     num_workers: int | None = None,  # threads of the second look
     progress: bool = True,
 ) -> Groups:
     """`Groups` of images that show the same picture, by a second look at each image's nearest neighbours.
 
     `pairs` are those above the cut, by probability; `found` holds what was done to each, all candidates and the
-    calibration, see `cascade.find_duplicates`. Images of one group may differ by any edit.
+    calibration, see `cascade.find_duplicates`. Images of one group may differ by any edit. Raises
+    `cascade.NoPictures` where the files are no pictures.
     """
     protected = protected_items(items, protect)
     found = find_duplicates(
-        vectors, items, look, min_precision=min_precision, num_workers=num_workers, progress=progress
-    )
+        vectors, items, look,
+        min_precision=min_precision, cache=cache, num_workers=num_workers, progress=progress,
+    )  # fmt: skip
     settings = {"min_precision": min_precision, "cut": found.cut, "pairs_left_out": 0}
-    groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings)
+    sure = found.pairs.score >= SURE
+    groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings, sure)
     groups.found, groups.seconds = found, found.seconds
     return groups
 
 
-def _grouped(pairs, vectors, items: Items, complete: bool, keep: Keep, protected, settings: dict) -> Groups:
+def _verified_or_alike(
+    vectors, items: Items, look, *, min_precision: float | None, keep: Keep, protect, **settings
+) -> Groups:
+    "Groups after a second look; by cosine where that is impossible and nobody insisted on it."
+    try:
+        share = MIN_PRECISION if min_precision is None else min_precision
+        return verified_groups_of(
+            vectors, items, look, min_precision=share, keep=keep, protect=protect, **settings
+        )
+    except NoPictures as err:
+        if min_precision is not None:
+            raise
+        log.warning("%s; now those of a cosine of at least %s are shown", err, MIN_SIMILARITY)
+        return groups_of(vectors, items, keep=keep, protect=protect)
+
+
+def _grouped(
+    pairs, vectors, items: Items, complete: bool, keep: Keep, protected, settings: dict, verified=None
+) -> Groups:
     def to_keeper(keeper: int, rest: list[int]) -> Iterable[float]:
-        a, b = vectors[keeper].astype(np.float64), vectors[rest].astype(np.float64)
-        norms = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
-        return np.clip(b @ a / np.maximum(norms, 1e-12), -1, 1).tolist()
+        return cosines(vectors, np.full(len(rest), keeper), np.array(rest, dtype=np.int64)).tolist()
 
     settings = {
         "imgclean": __version__,
@@ -214,8 +246,9 @@ def _grouped(pairs, vectors, items: Items, complete: bool, keep: Keep, protected
         "protected": len(protected),
     }
     groups = group_pairs(
-        pairs, partial(Facts, items), to_keeper, complete=complete, keep=keep, protected=protected
-    )
+        pairs, partial(Facts, items), to_keeper,
+        verified=verified, complete=complete, keep=keep, protected=protected,
+    )  # fmt: skip
     key = items.key()  # hashes every path: once
     for group in groups:
         group.dataset = key

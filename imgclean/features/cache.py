@@ -111,6 +111,11 @@ class Cache:
         ]
         self._try(lambda db: db.executemany("insert into vectors values (?, ?, ?, ?)", rows), None)
 
+    def forget(self, paths: Iterable[Path]) -> None:
+        "Forget where these files were, such as temporary ones; what was computed of their content stays."
+        names = [(os.fsencode(os.path.abspath(p)),) for p in paths]
+        self._try(lambda db: db.executemany("delete from files where path = ?", names), None)
+
     def info(self) -> dict:
         "Path, bytes on disk, number of vectors and of the models that made them."
 

@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
 class Calibration:
     "Where to cut a ranking of pairs, and what to expect above the cut"
 
-    cut: float  # pairs that score at least this are taken; above 1 where none can be
+    cut: float  # pairs that score at least this are taken: midway between the last of these and the next pair
     min_precision: float  # that was asked for
     precision: Estimate  # share of true pairs among those taken
     recall: Estimate  # share of the planted copies that would be taken
@@ -157,7 +157,7 @@ def _with_own_share(z: np.ndarray, planted: float) -> np.ndarray:
 
 
 def _cut(scores, same, other, min_precision, rng) -> tuple[float, Estimate, Estimate]:
-    """The lowest of `scores` above which pairs are true in the wanted share in nine of ten cases; what to expect there.
+    """The lowest cut above which `scores` are of true pairs in the wanted share, in nine of ten cases; what to expect there.
 
     A case: other copies might have been planted, and pairs of probability p turn out true with probability p.
     """
@@ -172,12 +172,22 @@ def _cut(scores, same, other, min_precision, rng) -> tuple[float, Estimate, Esti
             true = rng.random(len(scores)) < _posterior(ranked, s, o)
             precisions.append((true.cumsum() / count)[ends])
     good = np.flatnonzero(np.percentile(precisions, 10, axis=0) >= min_precision) if precisions else []
-    cut = float(ranked[ends[good[-1]]]) if len(good) else float(np.nextafter(1, 2))
+    cut = _between(ranked[ends], good[-1] if len(good) else -1)
     recall = _estimate((same >= cut).mean(), [(s >= cut).mean() for s in draws])
     if not len(good):
         return cut, Estimate(1.0, 0.0, 1.0), recall
     at_cut = [p[good[-1]] for p in precisions]
     return cut, _estimate(np.mean(at_cut), at_cut), recall
+
+
+def _between(levels: np.ndarray, last: int) -> float:
+    "Midway between the level `last` of the falling `levels`, which is taken, and the next, which is not; -1: none is."
+    high = float(levels[last]) if last >= 0 else 1.0
+    low = float(levels[last + 1]) if last + 1 < len(levels) else 0.0
+    if last < 0 and low >= 1:
+        return float(np.nextafter(1, 2))
+    middle = (low + high) / 2
+    return middle if middle > low else high
 
 
 def _estimate(value: float, draws: list[float]) -> Estimate:

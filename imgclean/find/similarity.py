@@ -22,6 +22,7 @@ __all__ = [
     "similar_pairs_between",
 ]  # fmt: skip
 
+CHUNK = 4096  # pairs whose rows are read at a time
 MAX_PAIRS = 10  # pairs kept for each image when nothing else is asked for
 
 
@@ -54,6 +55,17 @@ def similar_pairs(
     """
     low = _lowest(min_similarity, max_distance, metric)
     return _join(Rows(emb, _device(device)), None, low, n, max_pairs, metric, prefilter, block)
+
+
+def cosines(emb: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:  # (m,) float32
+    "Cosine similarity of rows `i` and `j` of `emb` (n, d), pair by pair; 0 with a row of zeros."
+    found = np.empty(len(i), dtype=np.float32)
+    for start in range(0, len(i), CHUNK):
+        some = slice(start, start + CHUNK)
+        a, b = (np.asarray(emb[k[some]], dtype=np.float32) for k in (i, j))
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        found[some] = np.clip(np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12), -1, 1)
+    return found
 
 
 def similar_pairs_between(

@@ -1,19 +1,65 @@
-"""Pairs of the same picture by what needs no model: equal files, equal pixels, perceptual hashes."""
+"""Candidates stage by stage, cheapest first: equal files and pixels, perceptual hashes, neighbours, what these link."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .hamming import oriented_pairs
+from .linkage import connected
 from .pairs import Pairs
+from .similarity import cosines
 
 if TYPE_CHECKING:
     from ..features.hashes import Hashes
 
 MAX_DISTANCE = 6  # bits of 64; measured in docs/hashes.md
+LINKED = 30  # images: of larger crowds not every pair is looked at
+
+
+class Candidates(NamedTuple):
+    "Pairs worth a second look"
+
+    pairs: Pairs  # each once; the score is the cosine of their embeddings
+    stages: tuple[str, ...]  # for each of `pairs`, the first stage that found it
+
+
+def candidates(stages: Sequence[tuple[str, Pairs]], vectors: np.ndarray) -> Candidates:
+    "The pairs of all `stages`, in whose order they are named, among the images that `vectors` (n, d) embed."
+    names = [name for name, _ in stages]
+    key = np.concatenate([pairs.i * len(vectors) + pairs.j for _, pairs in stages])
+    stage = np.repeat(np.arange(len(stages)), [len(pairs) for _, pairs in stages])
+    key, first = np.unique(key, return_index=True)  # the first of several is that of the cheapest stage
+    i, j = key // len(vectors), key % len(vectors)
+    pairs = Pairs.of(i, j, cosines(vectors, i, j))
+    place = np.searchsorted(key, pairs.i * len(vectors) + pairs.j)
+    return Candidates(pairs, tuple(names[s] for s in stage[first][place]))
+
+
+def neighbour_pairs(index: np.ndarray, score: np.ndarray) -> Pairs:
+    "Each pair of rows and their nearest, as `similarity.nearest` found them, once; -1 stands for none."
+    row = np.repeat(np.arange(len(index)), index.shape[1])
+    there = index.ravel() >= 0
+    a, b, score = row[there], index.ravel()[there], score.ravel()[there]
+    i, j = np.maximum(a, b), np.minimum(a, b)
+    _, first = np.unique(i * len(index) + j, return_index=True)
+    return Pairs.of(i[first], j[first], score[first])
+
+
+def linked_pairs(same: Pairs, known: Pairs) -> Pairs:
+    """The pairs of images that a chain of pairs in `same` connects and that are not among `known`, score 0.
+
+    Copies of one picture that are too far from each other to be neighbours are found by way of a third. Where more
+    than `LINKED` images hang together, none of them are paired.
+    """
+    seen = set(zip(known.i.tolist(), known.j.tolist(), strict=True))
+    crowds = (ks for ks in connected(same) if len(ks) <= LINKED)
+    new = [(b, a) for ks in crowds for a, b in combinations(ks, 2) if (b, a) not in seen]
+    i, j = np.array(new, dtype=np.int64).reshape(-1, 2).T
+    return Pairs.of(i, j, np.zeros(len(new)))
 
 
 def hash_pairs(

@@ -74,10 +74,12 @@ def verify_pairs(
     *,
     num_workers: int | None = None,  # threads; None: as many as cores
     progress: bool = True,
+    done: Callable[[np.ndarray, list[Check]], None]
+    | None = None,  # told of places in `pairs` and their checks
 ) -> list[Check]:
     """A `Check` for each of `pairs`, in their order; the same however many threads work.
 
-    Each image is decoded once as long as the memory lasts, and its keypoints are computed once and only if a pair
+    `done` is called with some of them whenever they are ready, in the thread of the caller. Each image is decoded once as long as the memory lasts, and its keypoints are computed once and only if a pair
     needs them. An image that cannot be read is the same as none. Raises `IndexError` where `pairs` are not of
     `items`. Method: RootSIFT (Arandjelovic and Zisserman 2012) and RANSAC, then correlation of what overlaps;
     measurements: docs/verify.md.
@@ -101,6 +103,8 @@ def verify_pairs(
             for batch, found in zip(batches, pool.map(look, batches), strict=True):
                 for k, check in zip(batch, found, strict=True):
                     checks[k] = check
+                if done:
+                    done(batch, found)
                 bar.update(len(batch))
     return checks
 
