@@ -73,13 +73,17 @@ def find_duplicates(
     check_precision(min_precision)  # before the long work
     watch = _Watch()
     second = _SecondLook(cache, num_workers)
-    stages = _by_hashes(items, num_workers, progress)
+    contents, stages = _by_hashes(items, num_workers, progress)
     watch.lap("hash")
     stages.append(("neighbours", _neighbours(vectors)))
     pairs, names = candidates(stages, vectors)
     watch.lap("compare")
     checks = second(items, pairs, progress)
     pairs, names, checks = _with_linked(vectors, items, pairs, names, checks, second)
+    names = [
+        "exact" if contents[i] and contents[i] == contents[j] else name
+        for i, j, name in zip(pairs.i, pairs.j, names, strict=True)
+    ]  # of a crowd of equal files the stage pairs each with the first alone
     watch.lap("check")
     calibration = _calibration(vectors, items, look, checked(pairs, checks), second, min_precision, seed)
     watch.lap("calibrate")
@@ -123,7 +127,10 @@ class _SecondLook:
             Cache(None if self.cache is True else self.cache).forget(items.paths)
 
 
-def _by_hashes(items: Items, num_workers: int | None, progress: bool) -> list[tuple[str, Pairs]]:
+def _by_hashes(
+    items: Items, num_workers: int | None, progress: bool
+) -> tuple[list[bytes | None], list[tuple[str, Pairs]]]:
+    "Digest of each file, and the pairs of each stage."
     # The second look compares pixels itself, so their digests are not needed here.
     hashes = hash_items(items, pixels=False, num_workers=num_workers, progress=progress)
     if len(items) and not any(hashes.content):
@@ -132,8 +139,8 @@ def _by_hashes(items: Items, num_workers: int | None, progress: bool) -> list[tu
             "give min_similarity= to go by the embeddings alone"
         )
     if len(items) > HASHED:
-        return [("exact", equal_pairs(hashes.content))]
-    return [(name, pairs) for name, pairs in hash_pairs(hashes) if name != "same pixels"]
+        return hashes.content, [("exact", equal_pairs(hashes.content))]
+    return hashes.content, [(name, pairs) for name, pairs in hash_pairs(hashes) if name != "same pixels"]
 
 
 def _neighbours(vectors: np.ndarray) -> Pairs:

@@ -6,16 +6,17 @@ import pytest
 from pictures import write_pictures
 from typer.testing import CliRunner
 
-from imgclean.cascade import _candidates, find_duplicates
+from imgclean import checks as remembering
+from imgclean.cascade import NoPictures, find_duplicates
 from imgclean.cli import app
 from imgclean.dataset.items import Items
-from imgclean.find.similarity import nearest
-from imgclean.formatter import DatasetFormatter
+from imgclean.find.verify import verify_pairs
+from imgclean.formatter import DatasetFormatter, _verified_or_alike
 
 
 @pytest.fixture(scope="module")
 def verified(sample):
-    return DatasetFormatter.from_similars(sample.path, min_precision=0.99, progress=False)
+    return DatasetFormatter.from_similars(sample.path, progress=False)
 
 
 def test_the_planted_duplicates_are_found_and_nothing_else(sample, verified):
@@ -53,14 +54,54 @@ def test_a_strict_cut_changes_no_embedding_and_takes_no_more(sample, verified):
     assert [p for p in strict.found.candidates] == [p for p in verified[1].found.candidates]
 
 
-def test_candidates_are_each_pair_of_neighbours_once():
-    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    index, score = nearest(x, 4)
-    pairs = _candidates(index, score)
-    slow = {(max(i, int(j)), min(i, int(j))) for i, row in enumerate(index) for j in row}
-    assert {(i, j) for i, j, _ in pairs} == slow and len(pairs) == len(slow)
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    assert all(abs(unit[i] @ unit[j] - s) < 1e-5 for i, j, s in pairs)
+def test_stages_are_named(sample, verified):
+    ds, idxs = verified
+    stage = {}
+    for (i, j, _), name in zip(idxs.pairs, idxs.found.stages, strict=True):
+        stage[frozenset((ds.relpath(i), ds.relpath(j)))] = name
+    planted = {p.what: frozenset(p.files) for p in sample.planted}
+    assert stage[frozenset(("object/cup.jpg", "object/coffee.jpg"))] == "exact"
+    assert stage[planted["mirrored"]] == stage[planted["half the size"]] == "perceptual"
+    assert {"exact", "perceptual"} <= {*stage.values()} <= {"exact", "perceptual", "neighbours", "linked"}
+
+
+def test_copies_that_only_a_third_links_are_paired(tmp_path):
+    write_pictures(tmp_path, [f"{k}.png" for k in range(9)], [1, 2, 3, 4, 5, 6, 7, 8, 1])
+    items = Items.from_folder(tmp_path)
+    vectors = np.eye(9, dtype=np.float32)  # neighbours at random; equal files are found by their digest
+    found = find_duplicates(vectors, items, lambda more: (np.eye(9)[[0] * len(more)], more), progress=False)
+    assert [(i, j) for i, j, _ in found.pairs] == [(8, 0)] and found.stages == ["exact"]
+
+
+def test_a_second_run_looks_at_no_pair_again(shop, tmp_path, monkeypatch):
+    first = DatasetFormatter.from_similars(shop, progress=False, cache=tmp_path / "cache")[1]
+    asked = []
+
+    def count(items, pairs, **settings):
+        asked.append(len(pairs))
+        return verify_pairs(items, pairs, **settings)
+
+    monkeypatch.setattr(remembering, "verify_pairs", count)
+    again = DatasetFormatter.from_similars(shop, min_precision=0.9, progress=False, cache=tmp_path / "cache")[
+        1
+    ]
+    assert sum(asked) == 0 and len(asked) >= 2 and first == again
+    assert again.found.calibration is None or again.found.calibration.min_precision == 0.9
+
+
+def test_files_that_are_no_pictures_are_grouped_by_cosine(tmp_path, caplog):
+    for k in range(4):
+        (tmp_path / f"{k}.npy").write_bytes(b"no picture")
+    items = Items(tuple(sorted(tmp_path.glob("*.npy"))), (None,) * 4, (None,) * 4, tmp_path)
+    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
+    with pytest.raises(NoPictures, match="none of the 4 files can be opened as a picture"):
+        find_duplicates(vectors, items, None, progress=False)
+    groups = _verified_or_alike(
+        vectors, items, None, min_precision=None, keep="best", protect=(), progress=False
+    )
+    assert [tuple(g) for g in groups] == [(0, 1)] and "now those of a cosine of at least" in caplog.text
+    with pytest.raises(NoPictures):
+        _verified_or_alike(vectors, items, None, min_precision=0.9, keep="best", protect=(), progress=False)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -90,9 +131,7 @@ def test_two_ways_to_cut_are_refused(shop):
 
 def test_the_command_line_tells_what_to_expect(sample, tmp_path):
     out = tmp_path / "found.json"
-    result = CliRunner().invoke(
-        app, ["find", str(sample.path), "--min-precision", "0.99", "--json", str(out)]
-    )
+    result = CliRunner().invoke(app, ["find", str(sample.path), "--json", str(out)])
     assert result.exit_code == 0 and "expected precision of the pairs" in result.stderr
     found = json.loads(out.read_text())
     assert found["settings"]["min_precision"] == 0.99

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from imgclean.find.calibrate import calibrate
+from imgclean.find.calibrate import _between, calibrate
 
 
 def drawn(rng, share, n=8000, planted=150, slope=1.0, shift=0.0):
@@ -63,8 +63,25 @@ def test_recall_counts_the_copies_that_were_no_candidates_and_each_edit():
 def test_ties_are_never_parted():
     rng = np.random.default_rng(5)
     scores, _, same, other = (np.round(x.astype(float), 1) for x in drawn(rng, 0.2))
-    assert calibrate(scores, same, other, min_precision=0.9).cut in scores
-    assert calibrate(scores[:0], same, other).cut > 1  # no pairs, no cut
+    cut = calibrate(scores, same, other, min_precision=0.9).cut
+    levels = np.unique(scores)
+    assert cut in (levels[1:] + levels[:-1]) / 2
+    assert calibrate(scores[:0], same, other).cut == 0.5  # no pairs: between nothing and certainty
+
+
+def test_the_cut_lies_midway_between_what_is_taken_and_the_next():
+    scores = np.array([0.999] * 30 + [0.2, 0.001] + [0.0005] * 300)
+    same, other = np.array([0.999] * 80 + [0.7] * 15 + [0.0] * 5), np.full(900, 0.0005)
+    found = calibrate(scores, same, other)
+    assert found.cut == pytest.approx((0.999 + 0.2) / 2) and found.recall.value == 0.95
+    none = calibrate(scores[30:], same, other)
+    assert none.cut == pytest.approx((1 + 0.2) / 2) and none.recall.value == 0.95
+
+
+def test_where_even_certainty_is_not_enough_nothing_is_taken():
+    assert _between(np.array([1.0, 0.5]), -1) > 1
+    close = np.array([0.5, np.nextafter(0.5, 0)])  # nothing lies between
+    assert _between(close, 0) == 0.5
 
 
 def test_what_cannot_be_calibrated_is_said():

@@ -4,7 +4,18 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from imgclean.dataset.items import Items
-from imgclean.find.align import MIRRORED, SIDE, directly, keypoints, overlap, rescaled, tiny_ncc, view_of
+from imgclean.find.align import (
+    MIRRORED,
+    SIDE,
+    Alignment,
+    directly,
+    keypoints,
+    nudged,
+    overlap,
+    rescaled,
+    tiny_ncc,
+    view_of,
+)
 from imgclean.find.edits import full_size, geometry
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import GRADES, checked, verify_pairs
@@ -273,8 +284,6 @@ def test_overlap_of_a_crop():
     im = scene(1)
     part = im.crop((80, 60, 240, 180))
     a, b = view_of(im, im.size), view_of(part, part.size)
-    from imgclean.find.align import Alignment
-
     seen = overlap(a, b, Alignment(np.array([[0.5, 0, 63.75], [0, 0.5, 47.75]]), False))
     assert seen.ncc > 0.95 and seen.agree > 0.95
     assert seen.cover_i == pytest.approx(0.25, abs=0.01) and seen.cover_j == pytest.approx(1, abs=0.01)
@@ -310,3 +319,17 @@ def test_full_size_undoes_the_views():
 def test_tiny_pictures_without_contrast_correlate_with_nothing():
     plain, other = (view_of(Image.new("RGB", (32, 32), c), (32, 32)) for c in ("white", "grey"))
     assert tiny_ncc(plain, other) == (0.0, False)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_nudged_finds_what_is_a_little_beside(flip):
+    im = scene(3, (256, 192))
+    turned = (ImageOps.mirror(im) if flip else im).transform(
+        im.size, Image.Transform.AFFINE, (1, 0.01, -2.3, -0.01, 1, 1.6), Image.Resampling.BICUBIC
+    )
+    a, b = view_of(im, im.size), view_of(turned, turned.size)
+    start = Alignment(np.array([[1.0, 0, 0], [0, 1, 0]]), flip)
+    moved = nudged(a, b, start)
+    assert moved.mirrored == flip and overlap(a, b, moved).ncc > 0.99 > overlap(a, b, start).ncc
+    blank = view_of(Image.new("RGB", (256, 192), "grey"), (256, 192))
+    assert nudged(blank, b, start) is start
