@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .dataset.items import Items
-from .features.cache import Cache, fingerprint_of
+from .features.cache import CHECKS, Cache, fingerprint_of
 from .find.pairs import Pairs
 from .find.verify import BIAS, TINY_BIAS, TINY_WEIGHTS, WEIGHTS, Check, verify_pairs
 
@@ -18,7 +18,7 @@ SCHEME = (
     1  # another number forgets all checks: count up where a change of `verify_pairs` changes what it says
 )
 ROOM = 512  # bytes of a check
-ABOUT = fingerprint_of(["checks", SCHEME, WEIGHTS, BIAS, TINY_WEIGHTS, TINY_BIAS])
+ABOUT = CHECKS + fingerprint_of([SCHEME, WEIGHTS, BIAS, TINY_WEIGHTS, TINY_BIAS])
 
 
 def remembered_checks(

@@ -243,11 +243,14 @@ def as_json(ds: Items, groups: Groups, folder: str | os.PathLike) -> str:
     pairs = [(*sorted((rel(i), rel(j))), round(score, 6)) for i, j, score in groups.pairs]
     looks = {}
     if groups.found:  # a second look
-        for (i, j, _), check in zip(groups.pairs, groups.found.checks, strict=True):
+        for (i, j, _), check, stage in zip(
+            groups.pairs, groups.found.checks, groups.found.stages, strict=True
+        ):
             looks[tuple(sorted((rel(i), rel(j))))] = {
                 "grade": check.grade,
                 "edited": rel(j),
                 "what": check.what,
+                "stage": stage,
             }
     found = {
         "version": 1,

@@ -210,7 +210,7 @@ def verified_groups_of(
         vectors, items, look,
         min_precision=min_precision, cache=cache, num_workers=num_workers, progress=progress,
     )  # fmt: skip
-    settings = {"min_precision": min_precision, "cut": found.cut, "pairs_left_out": 0}
+    settings = {"min_precision": min_precision, "cut": found.cut}
     sure = found.pairs.score >= SURE
     groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings, sure)
     groups.found, groups.seconds = found, found.seconds

@@ -138,6 +138,6 @@ def test_the_command_line_tells_what_to_expect(sample, tmp_path):
     cups = [p for p in found["pairs"] if p["grade"] == "exact"]
     assert len(cups) == 10 and all(p["similarity"] == 1 for p in cups)
     assert all(
-        {"grade", "edited", "what"} <= pair.keys() and pair["edited"] in (pair["a"], pair["b"])
+        {"grade", "edited", "what", "stage"} <= pair.keys() and pair["edited"] in (pair["a"], pair["b"])
         for pair in found["pairs"]
     )

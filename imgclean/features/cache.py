@@ -26,6 +26,7 @@ create table if not exists files (path blob primary key, bytes int, mtime_ns int
 create table if not exists vectors (
     fingerprint blob, digest blob, crc int, vector blob, unique (fingerprint, digest) on conflict replace);
 """
+CHECKS = b"checks"  # begins the fingerprint of what is kept of pairs in place of images
 _CHUNK = 500  # SQLite binds at most 999 values in older versions
 
 
@@ -117,14 +118,23 @@ class Cache:
         self._try(lambda db: db.executemany("delete from files where path = ?", names), None)
 
     def info(self) -> dict:
-        "Path, bytes on disk, number of vectors and of the models that made them."
+        "Path, bytes on disk, number of vectors, of the models that made them, and of checks of pairs."
 
-        def count(db: sqlite3.Connection) -> tuple:
-            return db.execute("select count(*), count(distinct fingerprint) from vectors").fetchone()
+        def count(db: sqlite3.Connection) -> list:
+            query = "select count(*), count(distinct fingerprint) from vectors where (substr(fingerprint, 1, ?) = ?) = ?"
+            return [db.execute(query, (len(CHECKS), CHECKS, kind)).fetchone() for kind in (0, 1)]
 
-        vectors, models = self._try(count, (0, 0)) if self.path.exists() else (0, 0)
+        (vectors, models), (checks, _) = (
+            self._try(count, [(0, 0)] * 2) if self.path.exists() else [(0, 0)] * 2
+        )
         n_bytes = sum(stat[0] for p in self._files() if (stat := _stat(p)))  # SQLite removes its own at times
-        return {"path": str(self.path), "bytes": n_bytes, "vectors": vectors, "models": models}
+        return {
+            "path": str(self.path),
+            "bytes": n_bytes,
+            "vectors": vectors,
+            "models": models,
+            "checks": checks,
+        }
 
     def clear(self) -> None:
         "Remove the cache's own files."

@@ -253,7 +253,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(folder, tmp_path, caplog):
 
 def test_info_and_clear(folder, tmp_path):
     cache = Cache(tmp_path / "cache")
-    assert cache.info() == {"path": str(cache.path), "bytes": 0, "vectors": 0, "models": 0}
+    assert cache.info() == {"path": str(cache.path), "bytes": 0, "vectors": 0, "models": 0, "checks": 0}
     embed(small_learner(folder), Items.from_folder(folder), cache=tmp_path / "cache")
     info = cache.info()
     assert (info["vectors"], info["models"]) == (10, 1) and info["bytes"] > 10 * 4 * 1024
