@@ -21,7 +21,7 @@ from .find.linkage import connected
 from .find.pairs import Pairs
 from .find.similarity import cosines, nearest
 from .find.stages import candidates, equal_pairs, hash_pairs, linked_pairs, neighbour_pairs
-from .find.verify import Check, checked
+from .find.verify import Album, Check, checked
 
 log = logging.getLogger(__name__)
 NEIGHBOURS = 5  # of each image; with what they link, no fewer true pairs than 10 and half the work (docs/benchmarks.md)
@@ -72,14 +72,14 @@ def find_duplicates(
     """
     check_precision(min_precision)  # before the long work
     watch = _Watch()
-    second = _SecondLook(cache, num_workers)
+    second = _SecondLook(items, cache, num_workers)
     contents, stages = _by_hashes(items, num_workers, progress)
     watch.lap("hash")
     stages.append(("neighbours", _neighbours(vectors)))
     pairs, names = candidates(stages, vectors)
     watch.lap("compare")
-    checks = second(items, pairs, progress)
-    pairs, names, checks = _with_linked(vectors, items, pairs, names, checks, second)
+    checks = second(pairs, progress)
+    pairs, names, checks = _with_linked(vectors, pairs, names, checks, second)
     names = [
         "exact" if contents[i] and contents[i] == contents[j] else name
         for i, j, name in zip(pairs.i, pairs.j, names, strict=True)
@@ -111,14 +111,25 @@ class _Watch:
 
 
 class _SecondLook:
-    "`remembered_checks`, the same way each time"
+    "`remembered_checks`, the same way each time; no image is opened anew for the next time"
 
-    def __init__(self, cache: bool | str | os.PathLike, num_workers: int | None):
-        self.cache, self.num_workers = cache, num_workers
+    def __init__(self, items: Items, cache: bool | str | os.PathLike, num_workers: int | None):
+        self.album, self.cache, self.num_workers = Album(items), cache, num_workers
 
-    def __call__(self, items: Items, pairs: Pairs, progress: bool = False) -> list[Check]:
+    def __call__(self, pairs: Pairs, progress: bool = False) -> list[Check]:
         return remembered_checks(
-            items, pairs, cache=self.cache, num_workers=self.num_workers, progress=progress
+            self.album.items, pairs,
+            cache=self.cache, num_workers=self.num_workers, progress=progress, album=self.album,
+        )  # fmt: skip
+
+    def add(self, items: Items) -> None:
+        "More images, numbered after those that are there."
+        old = self.album.items
+        self.album.items = replace(
+            old,
+            paths=old.paths + items.paths,
+            labels=old.labels + items.labels,
+            splits=old.splits + items.splits,
         )
 
     def forget(self, items: Items) -> None:
@@ -147,14 +158,14 @@ def _neighbours(vectors: np.ndarray) -> Pairs:
     return neighbour_pairs(*nearest(vectors, min(NEIGHBOURS, max(len(vectors) - 1, 1))))
 
 
-def _with_linked(vectors, items, pairs, names, checks, second) -> tuple[Pairs, list[str], list[Check]]:
+def _with_linked(vectors, pairs, names, checks, second) -> tuple[Pairs, list[str], list[Check]]:
     "Candidates and their checks, with those that two others link."
     same = checked(pairs, checks).above(UNCALIBRATED)
     more = linked_pairs(same, pairs)
     more = Pairs.of(more.i, more.j, cosines(vectors, more.i, more.j))
     i, j, score = (np.concatenate(ab) for ab in zip(_arrays(pairs), _arrays(more), strict=True))
     # Unsorted on purpose: entry k goes with check k.
-    return Pairs(i, j, score), [*names, *["linked"] * len(more)], [*checks, *second(items, more)]
+    return Pairs(i, j, score), [*names, *["linked"] * len(more)], [*checks, *second(more)]
 
 
 def _arrays(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -169,7 +180,7 @@ def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> C
         of_copies, readable = look(copies.items)
         if len(readable) != len(copies.items):  # a transform that some of them broke
             return None
-        same, other = _planted_scores(vectors, of_copies, items, copies, ranked, second)
+        same, other = _planted_scores(vectors, of_copies, copies, ranked, second)
         second.forget(copies.items)
     try:
         return calibrate(
@@ -181,19 +192,14 @@ def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> C
         return None
 
 
-def _planted_scores(vectors, of_copies, items, copies, ranked, second) -> tuple[np.ndarray, np.ndarray]:
+def _planted_scores(vectors, of_copies, copies, ranked, second) -> tuple[np.ndarray, np.ndarray]:
     "Probabilities of each planted copy with its source, 0 where it is no candidate, and with other pictures."
-    n = len(items)
+    n = len(vectors)
     index, score = nearest(of_copies, min(NEIGHBOURS, n), others=vectors)
     copy, place = np.nonzero(index >= 0)
     pairs = Pairs.of(copy + n, index[copy, place], score[copy, place])
-    both = replace(
-        items,
-        paths=items.paths + copies.items.paths,
-        labels=items.labels + copies.items.labels,
-        splits=items.splits + copies.items.splits,
-    )
-    p = np.array([check.probability for check in second(both, pairs)])
+    second.add(copies.items)
+    p = np.array([check.probability for check in second(pairs)])
     source = copies.sources[pairs.i - n]
     own = source == pairs.j
     same = np.zeros(len(copies.items))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,8 +80,9 @@ def calibrate(
     """
     scores, same, other = (np.asarray(x, dtype=np.float64) for x in (scores, same, other))
     _check(scores, same, other, min_precision)
-    probability = _posterior(scores, same, other)
-    cut, precision, recall = _cut(scores, same, other, min_precision, np.random.default_rng(seed))
+    with threadpool_limits(1):  # of three numbers to fit, several threads make hard work
+        probability = _posterior(scores, same, other)
+        cut, precision, recall = _cut(scores, same, other, min_precision, np.random.default_rng(seed))
     edits = list(edits) if edits is not None else [""] * len(same)
     if len(edits) != len(same):
         raise ValueError(f"there are {len(edits)} edits for {len(same)} planted copies; give one for each")

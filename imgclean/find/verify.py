@@ -74,6 +74,7 @@ def verify_pairs(
     *,
     num_workers: int | None = None,  # threads; None: as many as cores
     progress: bool = True,
+    album: Album | None = None,  # of these items, what is known of them from earlier pairs
     done: Callable[[np.ndarray, list[Check]], None]
     | None = None,  # told of places in `pairs` and their checks
 ) -> list[Check]:
@@ -89,7 +90,7 @@ def verify_pairs(
             f"the pairs name image {int(pairs.i.max())} of {len(items)}; give the items that they were found in"
         )
     checks: list[Check] = [NOTHING] * len(pairs)
-    album = Album(items)
+    album = album or Album(items)
     order = _neighbours_together(pairs, len(items))
     batches = [order[k : k + BATCH] for k in range(0, len(order), BATCH)]
 
@@ -117,7 +118,7 @@ def checked(pairs: Pairs, checks: list[Check]) -> Pairs:
 
 
 class Album:
-    "The images of `items`, looked at when they are needed; the latest are kept as long as memory lasts"
+    "The images of `items`, to which more may be added, looked at when they are needed; the latest are kept in memory"
 
     def __init__(self, items: Items):
         self.items = items
