@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from ..dataset.items import Items
@@ -15,7 +16,7 @@ from ..formatter import DatasetFormatter
 from .common import print_json
 from .peers import PACKAGES, Answer, ask_peers, check_installed
 from .report import draw_curves, write_table
-from .scores import Truth, by_edit, read_truth, score, score_ranking, within
+from .scores import Truth, by_edit, pair, read_truth, score, score_ranking, within
 from .subsets import check_subsets
 
 MinPrecision = Annotated[float, typer.Option(help="As from_similars'.")]
@@ -67,6 +68,7 @@ def compare(
         "images": len(items),
         "ours": reports[name]
         | {"groups": len(idxs), "false_groups": _false_groups(idxs, place, truth)}
+        | {"above_cut": score({pair(place[i], place[j]) for i, j, _ in idxs.found.pairs}, truth)}
         | {f"seconds_{stage}": round(s, 1) for stage, s in idxs.seconds.items()},
         "expected": {"precision": calibration.precision, "recall": calibration.recall}
         if calibration
@@ -89,8 +91,8 @@ def _ours(items: Items, min_precision: float) -> tuple[Answer, Groups, list[int]
     seconds = perf_counter() - start
     at = {path: k for k, path in enumerate(items.paths)}
     place = [at[path] for path in ds.paths]  # unreadable images are not in `ds`
-    i, j, probability = zip(*idxs.found.candidates, strict=True) if len(idxs.found.candidates) else ((),) * 3
-    ranked = Pairs.of([place[k] for k in i], [place[k] for k in j], probability)
+    candidates, rows = idxs.found.candidates, np.array(place, dtype=np.int64)
+    ranked = Pairs.of(rows[candidates.i], rows[candidates.j], candidates.score)
     return Answer(within([place[k] for k in group] for group in idxs), ranked, seconds), idxs, place
 
 

@@ -37,6 +37,7 @@ def test_accuracy_of_the_sample_and_of_a_peer(sample, truth, tmp_path, monkeypat
     ours, guess = found["ours"], found["peers"]["guess"]
     assert ours["true_pairs"] == 17 and ours["precision"] == ours["recall"] == ours["average_precision"] == 1
     assert ours["false_groups"] == 0 and ours["recall_by_edit"]["mirrored"] == [1, 1]
+    assert ours["above_cut"]["precision"] == 1 and 0 < ours["above_cut"]["pairs"] <= ours["pairs"]
     assert (
         guess["true_pairs"] == 17 and guess["precision"] == guess["recall"] == guess["average_precision"] == 0
     )
