@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -77,6 +78,7 @@ def compare(
     }
     if peers:
         result["peers"] = {tool: report for tool, report in reports.items() if tool != name}
+        result["peer_versions"] = {package: version(package) for package in PACKAGES}
     if table:
         write_table(reports, table)
     if picture:

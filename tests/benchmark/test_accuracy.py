@@ -1,6 +1,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -31,7 +32,7 @@ def test_accuracy_of_the_sample_and_of_a_peer(sample, truth, tmp_path, monkeypat
         return {"guess": Answer({(i, 0)}, Pairs.of([i], [0], [0.5]), 1.0)}
 
     monkeypatch.setattr("imgclean.benchmark.accuracy.ask_peers", one_wrong_pair)
-    monkeypatch.setattr("imgclean.benchmark.peers.find_spec", lambda name: True)
+    monkeypatch.setattr("imgclean.benchmark.accuracy.PACKAGES", ("numpy",))
     wanted = ["--peers", "--table", str(tmp_path / "table.md"), "--picture", str(tmp_path / "curves.png")]
     found = json.loads(run.invoke(app, ["accuracy", str(sample.path), str(truth), *wanted]).stdout)
     ours, guess = found["ours"], found["peers"]["guess"]
@@ -42,6 +43,7 @@ def test_accuracy_of_the_sample_and_of_a_peer(sample, truth, tmp_path, monkeypat
         guess["true_pairs"] == 17 and guess["precision"] == guess["recall"] == guess["average_precision"] == 0
     )
     assert guess["recall_by_edit"]["mirrored"] == [0, 1] and guess["seconds"] == 1
+    assert found["peer_versions"] == {"numpy": np.__version__}
     table = (tmp_path / "table.md").read_text().splitlines()
     assert table[2].startswith("| imgclean, min_precision .99 | 17 | 1.000 |")
     assert table[3].startswith("| guess | 1 | .000 |") and (tmp_path / "curves.png").stat().st_size > 1000
