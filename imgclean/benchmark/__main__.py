@@ -1,10 +1,10 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… features FOLDER`, `… search`, `… indexes`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… search`, `… indexes`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import accuracy, copies, features, indexes, search
+from . import accuracy, copies, features, indexes, search, transformed
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -18,6 +18,7 @@ app.command()(accuracy.accuracy)
 app.command()(copies.copies)
 app.command()(features.features)
 app.command()(search.search)
+app.command()(transformed.transformed)
 app.command()(indexes.indexes)
 
 if __name__ == "__main__":

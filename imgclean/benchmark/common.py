@@ -61,16 +61,6 @@ def peak_memory(every: float = 0.5) -> Iterator[Callable[[], float]]:
         watcher.join()
 
 
-def ranking(hit: np.ndarray, true: int) -> dict:  # hit: (m,) bool, best first
-    "Average precision and recall at 99 % precision of ranked pairs, of which `true` are to be found in all."
-    precision, recall = hit.cumsum() / np.arange(1, len(hit) + 1), hit.cumsum() / true
-    at_99 = np.flatnonzero(precision >= 0.99)
-    return {
-        "average_precision": round(float(precision[hit].sum() / true), 4),
-        "recall_at_precision_99": round(float(recall[at_99[-1]]) if len(at_99) else 0.0, 4),
-    }
-
-
 def print_json(result: dict) -> None:
     "The result with what is needed to judge it: command, commit and machine."
     git = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,8 @@ from ..features.activations import embed
 from ..features.backbones import default_learner
 from ..find.similarity import similar_pairs
 from ..formatter import MIN_SIMILARITY
-from .common import print_json, ranking
+from .common import print_json
+from .scores import ranking, read_truth
 
 
 def copies(
@@ -27,14 +27,11 @@ def copies(
 ) -> None:
     "How well similarity tells copies from other images: precision, recall, average precision, seconds."
     items = Items.from_folder(folder)
-    group_of = {row["file"]: row["group"] for row in csv.DictReader(truth.open(newline="", encoding="utf-8"))}
-    missing = [items.relpath(k) for k in range(len(items)) if items.relpath(k) not in group_of]
-    if missing:
-        raise typer.BadParameter(f"{truth} has no line for {missing[0]!r} and {len(missing) - 1} other files")
+    group_of = dict(zip(items.paths, read_truth(items, truth).groups, strict=True))
     learn, rows = default_learner(items, arch), []
     for dim in pool_dim:
         seen = embed(learn, items, pool_dim=dim)
-        groups = [group_of[seen.items.relpath(k)] for k in range(len(seen.items))]
+        groups = [group_of[path] for path in seen.items.paths]
         rows.append(
             {"pool_dim": dim, "d": seen.vectors.shape[1]} | score(seen.vectors, groups, MIN_SIMILARITY)
         )
@@ -60,6 +57,6 @@ def score(
         "pairs": int(above.sum()),
         "precision": round(float(hit[above].mean()) if above.any() else 1.0, 4),
         "recall": round(float(hit[above].sum() / true), 4),
-        **ranking(hit, true),
+        **ranking(hit, pairs.score, true),
         "similarity_at_precision_99": round(float(pairs.score[at_99[-1]]) if len(at_99) else 1.0, 4),
     }

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
-from unittest import mock
 
 import torch
 import typer
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import Learner
-from torch import nn
 
 from ..dataset.items import Items
 from ..features.activations import embed
@@ -23,6 +20,7 @@ from ..features.backbones import default_learner, evaluating
 from ..features.inputs import LearnerInputs, Looked
 from ..features.precision import CHUNK, Plans, memory_kept
 from .common import median_of, peak_memory, print_json
+from .peers import check_installed, same_network
 
 
 def features(
@@ -38,8 +36,8 @@ def features(
     ] = False,
 ) -> None:
     "Images a second of a whole pass into a fresh cache, its share of what is possible, and of a second pass."
-    if peer and not find_spec("imagededup"):
-        raise typer.BadParameter("--peer needs imagededup; pip install imagededup")
+    if peer:
+        check_installed("imagededup", option="--peer")
     items = Items.from_folder(folder)
     learn = default_learner(items, arch, size=size)
     cold, warm, bare, peaks, theirs = [], [], [], [], {0: [], os.cpu_count() or 1: []}
@@ -56,7 +54,9 @@ def features(
             warm.append(seconds)
             chosen, d = seen.precision, seen.vectors.shape[1]
             for workers, times in theirs.items() if peer else ():
-                times.append(_imagededup(learn, folder, size, workers))
+                cnn = same_network(learn, size)
+                encode = partial(cnn.encode_images, folder, recursive=True, num_enc_workers=workers)
+                times.append(_timed(encode)[0])
             bare.append(_bare(learn, items, chosen, pool_dim))
     n, mid = len(items), lambda times: sorted(times)[len(times) // 2]
     forward, decode = map(mid, zip(*bare, strict=True))
@@ -108,25 +108,3 @@ def _bare(
         network = Plans(learn.model, ["0"], AdaptiveConcatPool2d(pool_dim), device, xb).network(precision)
         network(xb)
         return median_of(lambda: network(xb).cpu(), 30) / bs, decode
-
-
-def _imagededup(learn: Learner, folder: Path, size: int, workers: int) -> float:  # seconds
-    "What imagededup's CNN takes to encode `folder` with the Learner's body and the mean of its last maps."
-    from torchvision import models, transforms
-
-    small = models.mobilenet_v3_small
-    with mock.patch.object(models, "mobilenet_v3_small", lambda weights=None: small()):
-        from imagededup.methods import CNN  # its import fetches the weights of a model that is not used here
-    from imagededup.utils import CustomModel
-
-    stats = learn.dls.after_batch.fs[-1]
-    tfm = transforms.Compose(
-        [
-            transforms.Resize((size, size)),
-            transforms.ToTensor(),
-            transforms.Normalize(stats.mean.flatten().tolist(), stats.std.flatten().tolist()),
-        ]
-    )
-    model = nn.Sequential(learn.model[0], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    cnn = CNN(verbose=False, model_config=CustomModel(name="same", model=model, transform=tfm))
-    return _timed(lambda: cnn.encode_images(image_dir=folder, recursive=True, num_enc_workers=workers))[0]

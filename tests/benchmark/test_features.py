@@ -19,6 +19,6 @@ def test_features_prints_json(shop):
 
 
 def test_a_peer_that_is_not_installed_is_said(shop, monkeypatch):
-    monkeypatch.setattr("imgclean.benchmark.features.find_spec", lambda name: None)
+    monkeypatch.setattr("imgclean.benchmark.peers.find_spec", lambda name: None)
     result = run.invoke(app, ["features", str(shop), "--peer"])
     assert result.exit_code == 2 and "pip install imagededup" in result.stderr
