@@ -12,6 +12,7 @@ from .find.lsh import LSHIndex
 from .find.pairs import Pairs
 from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pairs_between
 from .formatter import DatasetFormatter
+from .judging import calibrate_by_review, pairs_to_judge
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
 from .review.session import Review
@@ -28,6 +29,7 @@ __all__ = [
     "Pairs",
     "Review",
     "build_index",
+    "calibrate_by_review",
     "cluster_pairs",
     "comb_similarity",
     "default_learner",
@@ -35,6 +37,7 @@ __all__ = [
     "find_pairs",
     "find_similar",
     "nearest",
+    "pairs_to_judge",
     "sample_dataset",
     "similar_pairs",
     "similar_pairs_between",

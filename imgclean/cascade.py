@@ -6,7 +6,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -36,12 +37,30 @@ class Found:
     "What the cascade found among some items"
 
     pairs: Pairs  # above the cut; the score is the probability of being the same picture
-    checks: list[Check]  # of each of `pairs`
-    stages: list[str]  # that found each of `pairs` first: "exact", "perceptual", "neighbours" or "linked"
     candidates: Pairs  # all that had a second look, by probability
+    looks: list[tuple[Check, str]] = field(repr=False)  # of each candidate, and the stage that found it
     cut: float
     calibration: Calibration | None  # None: too few images, the cut is `UNCALIBRATED`
     seconds: dict[str, float]
+
+    @property
+    def checks(self) -> list[Check]:
+        "Of each of `pairs`."
+        return [self.looks[k][0] for k in self._places]
+
+    @property
+    def stages(self) -> list[str]:
+        "The stage that found each of `pairs` first: exact, perceptual, neighbours or linked."
+        return [self.looks[k][1] for k in self._places]
+
+    @cached_property
+    def place(self) -> dict[tuple[int, int], int]:
+        "Pair -> its place among the candidates."
+        return {(i, j): k for k, (i, j, _) in enumerate(self.candidates)}
+
+    @cached_property
+    def _places(self) -> list[int]:
+        return [self.place[i, j] for i, j, _ in self.pairs]
 
 
 class NoPictures(ValueError):
@@ -91,11 +110,8 @@ def find_duplicates(
     ranked = checked(pairs, checks)
     # As `Pairs` sorts them.
     order = np.lexsort((pairs.j, pairs.i, -np.array([c.probability for c in checks], dtype=np.float32)))
-    taken = ranked.above(cut)
-    order = order[: len(taken)]
-    return Found(
-        taken, [checks[k] for k in order], [names[k] for k in order], ranked, cut, calibration, watch.seconds
-    )
+    looks = [(checks[k], names[k]) for k in order]
+    return Found(ranked.above(cut), ranked, looks, cut, calibration, watch.seconds)
 
 
 class _Watch:

@@ -14,7 +14,7 @@ from fastai.vision.all import DataLoaders, Learner
 from torch import nn
 
 from . import __version__
-from .cascade import NoPictures, find_duplicates
+from .cascade import Found, NoPictures, find_duplicates
 from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
@@ -210,11 +210,15 @@ def verified_groups_of(
         vectors, items, look,
         min_precision=min_precision, cache=cache, num_workers=num_workers, progress=progress,
     )  # fmt: skip
-    settings = {"min_precision": min_precision, "cut": found.cut}
-    sure = found.pairs.score >= SURE
-    groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings, sure)
-    groups.found, groups.seconds = found, found.seconds
-    return groups
+
+    def regroup(found: Found) -> Groups:
+        settings = {"min_precision": min_precision, "cut": found.cut}
+        sure = found.pairs.score >= SURE
+        groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings, sure)
+        groups.found, groups.seconds, groups.regroup = found, found.seconds, regroup
+        return groups
+
+    return regroup(found)
 
 
 def _verified_or_alike(

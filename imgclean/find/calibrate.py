@@ -37,10 +37,18 @@ class Calibration:
     min_precision: float  # that was asked for
     precision: Estimate  # share of true pairs among those taken
     recall: Estimate  # share of the planted copies that would be taken
-    by_edit: dict[str, tuple[int, int]]  # edit -> planted copies that would be taken, all of them
+    edits: tuple[str, ...]  # what was done to each planted copy
     probability: np.ndarray = field(repr=False)  # (m,) float64, of each of the user's pairs
     same: np.ndarray = field(repr=False)  # scores of planted copies with their originals; 0: no candidate
     other: np.ndarray = field(repr=False)  # scores of planted copies with other images
+
+    @property
+    def by_edit(self) -> dict[str, tuple[int, int]]:
+        "Edit -> how many of its planted copies would be taken, and how many there are."
+        taken: dict[str, list[bool]] = {}
+        for edit, score in zip(self.edits, self.same, strict=True):
+            taken.setdefault(edit, []).append(bool(score >= self.cut))
+        return {edit: (sum(hits), len(hits)) for edit, hits in sorted(taken.items())}
 
     def plot(self, ax: Axes | None = None) -> Axes:
         "Both histograms of scores with the cut between them; drawn on `ax` or a new figure."
@@ -83,14 +91,10 @@ def calibrate(
     with threadpool_limits(1):  # of three numbers to fit, several threads make hard work
         probability = _posterior(scores, same, other)
         cut, precision, recall = _cut(scores, same, other, min_precision, np.random.default_rng(seed))
-    edits = list(edits) if edits is not None else [""] * len(same)
+    edits = tuple(edits) if edits is not None else ("",) * len(same)
     if len(edits) != len(same):
         raise ValueError(f"there are {len(edits)} edits for {len(same)} planted copies; give one for each")
-    by_edit = {
-        name: (sum(e == name and bool(s >= cut) for e, s in zip(edits, same, strict=True)), edits.count(name))
-        for name in sorted(set(edits))
-    }
-    return Calibration(cut, min_precision, precision, recall, by_edit, probability, same, other)
+    return Calibration(cut, min_precision, precision, recall, edits, probability, same, other)
 
 
 def check_precision(min_precision: float) -> None:
@@ -173,13 +177,21 @@ def _cut(scores, same, other, min_precision, rng) -> tuple[float, Estimate, Esti
         if (s > 0).any() and len(scores):
             true = rng.random(len(scores)) < _posterior(ranked, s, o)
             precisions.append((true.cumsum() / count)[ends])
+    cut, precision = cut_of(ranked[ends], precisions, min_precision)
+    return cut, precision, estimate((same >= cut).mean(), [(s >= cut).mean() for s in draws])
+
+
+def cut_of(
+    levels: np.ndarray,  # (m,) different scores, falling
+    precisions: list[np.ndarray],  # of each case, (m,): the precision if all down to that level are taken
+    min_precision: float,
+) -> tuple[float, Estimate]:
+    "The lowest cut that has the precision in nine of ten cases, and the precision to expect there."
     good = np.flatnonzero(np.percentile(precisions, 10, axis=0) >= min_precision) if precisions else []
-    cut = _between(ranked[ends], good[-1] if len(good) else -1)
-    recall = _estimate((same >= cut).mean(), [(s >= cut).mean() for s in draws])
     if not len(good):
-        return cut, Estimate(1.0, 0.0, 1.0), recall
+        return _between(levels, -1), Estimate(1.0, 0.0, 1.0)
     at_cut = [p[good[-1]] for p in precisions]
-    return cut, _estimate(np.mean(at_cut), at_cut), recall
+    return _between(levels, good[-1]), estimate(np.mean(at_cut), at_cut)
 
 
 def _between(levels: np.ndarray, last: int) -> float:
@@ -192,6 +204,7 @@ def _between(levels: np.ndarray, last: int) -> float:
     return middle if middle > low else high
 
 
-def _estimate(value: float, draws: list[float]) -> Estimate:
+def estimate(value: float, draws: list[float]) -> Estimate:
+    "`value` with the interval that holds 95 of 100 `draws`."
     low, high = np.percentile(draws, (2.5, 97.5))
     return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))

@@ -38,6 +38,9 @@ class Groups(list):
         self.pairs, self.settings = pairs, settings or {}
         self.seconds: dict[str, float] = {}  # wall time of each stage
         self.found: object | None = None  # what a second look found, see `cascade.Found`
+        self.regroup: Callable[[object], Groups] | None = (
+            None  # the groups of another `found` of these images
+        )
 
 
 def group_pairs(

@@ -1,0 +1,100 @@
+"""The threshold that fits the user's own answers: some thirty pairs to judge in the grid, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .cascade import Found
+from .dataset.facts import Facts
+from .dataset.items import Items
+from .find.groups import Groups, group_pairs
+from .find.judged import pairs_to_ask, refined
+from .find.pairs import Pairs
+
+if TYPE_CHECKING:
+    from .review.session import Review
+
+
+def pairs_to_judge(
+    ds: Items,
+    idxs: Groups,  # from `DatasetFormatter.from_similars` with a second look
+    n: int = 30,
+    seed: int = 0,
+) -> Groups:  # each of two images, most likely copies first; for `ImageCleaner(ds, …)`
+    """The pairs whose answers would tell most about where to cut; the likeliest and the unlikeliest are among them.
+
+    Mark one of the two for deletion where they are one picture, and "not a duplicate" where they are not; then
+    `calibrate_by_review`. Raises `ValueError` where `idxs` have no calibration to refine.
+    """
+    found, key = _calibrated(idxs), ds.key()
+    c, asked = found.candidates, np.sort(pairs_to_ask(found.calibration, n, seed))
+    asked = Pairs(c.i[asked], c.j[asked], c.score[asked])
+    groups = []
+    for i, j, score in asked:
+        groups += group_pairs(Pairs.of([i], [j], [score]), partial(Facts, ds))
+    for group in groups:
+        group.dataset = key
+    judged = Groups(groups, asked, idxs.settings)
+    judged.found = replace(found, pairs=asked)
+    return judged
+
+
+def calibrate_by_review(
+    idxs: Groups,
+    review: Review
+    | Mapping[tuple[int, int], bool],  # or a grid; or (i, j) -> whether they are the same picture
+) -> Groups:
+    """The groups at the threshold that fits what a person said, in a `review` or as a mapping of pairs to answers.
+
+    Of a review, a candidate pair was answered yes where one of the two is marked for deletion and no where they
+    are "not a duplicate"; a pair of which both are kept or nothing is marked has no answer. Pairs answered yes are in
+    the new groups, those answered no are not; `found.calibration` has the new estimate. No image is
+    looked at again. Raises `ValueError` where there is no calibration to refine.
+    """
+    found = _calibrated(idxs)
+    answers = dict(_answers(found, review))
+    asked = np.array(sorted(answers), dtype=np.int64)
+    told = np.array([answers[k] for k in asked], dtype=bool)
+    candidates = found.candidates
+    calibration = refined(found.calibration, candidates.score.astype(np.float64), asked, told)
+    taken = candidates.score >= np.float32(calibration.cut)
+    taken[asked] = told
+    score = candidates.score.copy()
+    score[asked[told]] = 1.0
+    kept = Pairs.of(candidates.i[taken], candidates.j[taken], score[taken])
+    return idxs.regroup(replace(found, pairs=kept, cut=calibration.cut, calibration=calibration))
+
+
+def _calibrated(idxs: Groups) -> Found:
+    found = getattr(idxs, "found", None)
+    if found is None or found.calibration is None:
+        raise ValueError(
+            "these groups have no calibration to refine; give those of DatasetFormatter.from_similars without n and "
+            "min_similarity, of a dataset of ten images or more"
+        )
+    return found
+
+
+def _answers(found: Found, review) -> list[tuple[int, bool]]:  # place among the candidates, answer
+    place = found.place
+    if isinstance(review, Mapping):
+        pairs = {(max(pair), min(pair)): bool(same) for pair, same in review.items()}
+        unknown = [pair for pair in pairs if pair not in place]
+        if unknown:
+            raise ValueError(f"the pair {unknown[0]} is no candidate; give pairs of pairs_to_judge")
+        return [(place[pair], same) for pair, same in pairs.items()]
+    review = getattr(review, "review", review)  # a grid has one
+    deleted = set(review.deleted)
+    asked = {(max(g), min(g)) for g in review.groups if len(g) == 2}
+    found_there = [(pair, place[pair]) for pair in asked if pair in place]
+    apart = [(k, False) for pair, k in found_there if review.is_apart(*pair)]
+    return apart + [
+        (k, True)
+        for (i, j), k in found_there
+        if (i in deleted) != (j in deleted) and not review.is_apart(i, j)
+    ]

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from pictures import write_pictures
+
+from imgclean.dataset.items import Items
+from imgclean.find.groups import Groups
+from imgclean.formatter import DatasetFormatter, verified_groups_of
+from imgclean.judging import calibrate_by_review, pairs_to_judge
+from imgclean.review.session import Review
+
+
+@pytest.fixture(scope="module")
+def looked(sample):
+    return DatasetFormatter.from_similars(sample.path, progress=False)
+
+
+def test_a_person_sees_pairs_of_both_kinds(looked):
+    ds, idxs = looked
+    asked = pairs_to_judge(ds, idxs, 12)
+    assert 6 <= len(asked) <= 12 and all(len(g) == 2 and g.dataset == ds.key() for g in asked)
+    taken = {(i, j) for i, j, _ in idxs.pairs}
+    sides = {(max(g), min(g)) in taken for g in asked}
+    assert sides == {True, False}
+    assert len(asked.found.checks) == len(asked.pairs) == len(asked)
+
+
+def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
+    ds, idxs = looked
+    asked = pairs_to_judge(ds, idxs, 12)
+    taken = {(i, j) for i, j, _ in idxs.pairs}
+    yes = next(g for g in range(len(asked)) if (max(asked[g]), min(asked[g])) not in taken)
+    no = next(g for g in range(len(asked)) if (max(asked[g]), min(asked[g])) in taken)
+    review = Review(ds, asked, tmp_path)
+    review.mark(asked[yes][1], "delete")
+    review.not_duplicate(asked[no][1], no)
+    new = calibrate_by_review(idxs, review)
+    pairs = {(i, j): p for i, j, p in new.pairs}
+    assert pairs[max(asked[yes]), min(asked[yes])] == 1
+    assert (max(asked[no]), min(asked[no])) not in pairs
+    assert new.settings["cut"] == new.found.cut == new.found.calibration.cut
+    assert len(new.found.checks) == len(new.pairs) and new.found.candidates is idxs.found.candidates
+    by_hand = {tuple(asked[yes]): True, tuple(asked[no]): False}
+    assert calibrate_by_review(idxs, by_hand) == new
+
+
+def test_a_review_without_answers_changes_no_estimate(looked, tmp_path):
+    ds, idxs = looked
+    review = Review(ds, pairs_to_judge(ds, idxs, 12), tmp_path)
+    review.keep_all(0)  # both stay: that says nothing about whether they are the same
+    new = calibrate_by_review(idxs, review)
+    assert new.found.calibration.recall.value == pytest.approx(idxs.found.calibration.recall.value, abs=0.1)
+    assert (new.found.calibration.probability == idxs.found.calibration.probability).mean() > 0.5
+
+
+def test_what_has_no_calibration_is_refused(looked, tmp_path):
+    ds, idxs = looked
+    with pytest.raises(ValueError, match="no calibration to refine"):
+        pairs_to_judge(ds, Groups([(1, 0)]))
+    write_pictures(tmp_path, ["a.png", "b.png"], [1, 1])
+    items = Items.from_folder(tmp_path)
+    few = verified_groups_of(
+        np.ones((2, 1)), items, lambda more: (np.ones((len(more), 1)), more), progress=False
+    )
+    with pytest.raises(ValueError, match="no calibration to refine"):
+        calibrate_by_review(few, {})
+    with pytest.raises(ValueError, match="is no candidate"):
+        calibrate_by_review(idxs, {(10**6, 0): True})
