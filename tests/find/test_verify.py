@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from imgclean.dataset.items import Items
-from imgclean.find.align import MIRRORED, SIDE, directly, keypoints, overlap, rescaled, tiny_ncc, view_of
+from imgclean.find.align import MIRRORED, SIDE, directly, keypoints, overlap, rescaled, view_of
 from imgclean.find.edits import full_size, geometry
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import GRADES, checked, verify_pairs
@@ -305,8 +305,3 @@ def test_full_size_undoes_the_views():
     a, b = view_of(scene(1, (640, 480)), (640, 480)), view_of(scene(1, (320, 240)), (320, 240))
     matrix = full_size(a, b, directly(a, b)[1])
     assert np.allclose(matrix, [[2, 0, 0.5], [0, 2, 0.5]], atol=1e-6) and max(a.grey.shape) == SIDE
-
-
-def test_tiny_pictures_without_contrast_correlate_with_nothing():
-    plain, other = (view_of(Image.new("RGB", (32, 32), c), (32, 32)) for c in ("white", "grey"))
-    assert tiny_ncc(plain, other) == (0.0, False)
