@@ -11,14 +11,15 @@ import numpy as np
 
 from .dataset.items import Items
 from .features.cache import CHECKS, Cache, fingerprint_of
+from .find import tiny
 from .find.pairs import Pairs
-from .find.verify import BIAS, TINY_BIAS, TINY_WEIGHTS, WEIGHTS, Album, Check, verify_pairs
+from .find.verify import BIAS, WEIGHTS, Album, Check, verify_pairs
 
 SCHEME = (
     1  # another number forgets all checks: count up where a change of `verify_pairs` changes what it says
 )
 ROOM = 512  # bytes of a check
-ABOUT = CHECKS + fingerprint_of([SCHEME, WEIGHTS, BIAS, TINY_WEIGHTS, TINY_BIAS])
+ABOUT = CHECKS + fingerprint_of([SCHEME, WEIGHTS, BIAS, tiny.WEIGHTS, tiny.BIAS])
 
 
 def remembered_checks(

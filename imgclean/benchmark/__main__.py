@@ -1,10 +1,10 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… search`, `… indexes`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… search`, `… indexes`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import accuracy, copies, features, indexes, search, transformed
+from . import accuracy, cifar, copies, features, indexes, search, transformed
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -15,6 +15,7 @@ def _root() -> None:
 
 
 app.command()(accuracy.accuracy)
+app.command()(cifar.cifar)
 app.command()(copies.copies)
 app.command()(features.features)
 app.command()(search.search)

@@ -12,7 +12,6 @@ from PIL import Image
 
 SIDE = 256  # longer side in which keypoints are looked for, and the unit of every matrix here
 THUMB = 32
-TINY = 64  # longer side up to which there is nothing for keypoints to hold on to
 KEYPOINTS = 300
 COARSE = 0.5  # of `SIDE`: enough to tell whether there is an alignment
 RATIO = 0.8  # of the distances to the nearest and second nearest descriptor, Lowe 2004
@@ -202,25 +201,6 @@ def rescaled(matrix: np.ndarray, a: ArrayLike, b: ArrayLike | None = None) -> np
     half = np.array([0.5, 0.5])
     shift = a * (matrix[:, 2] + half - matrix[:, :2] @ half) - half + linear @ half
     return np.column_stack([linear, shift])
-
-
-def tiny_ncc(a: View, b: View) -> tuple[float, bool]:
-    "Best correlation of colours over shifts of 3 of 32 pixels, scales of .9 to 1.1 and mirror; whether mirrored."
-    x, y = (
-        cv2.resize(v.rgb, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32) for v in (a, b)
-    )
-    if min(x.std(axis=(0, 1)).max(), y.std(axis=(0, 1)).max()) < 4:
-        return 0.0, False
-    best = (0.0, False)
-    for scale in (1.0, 0.9, 1.1):
-        side = round(THUMB * scale)
-        z = y if side == THUMB else cv2.resize(y, (side, side), interpolation=cv2.INTER_AREA)
-        edge = (side - THUMB + 6) // 2
-        part = z[edge : side - edge, edge : side - edge]
-        for flip in (False, True):
-            template = np.ascontiguousarray(part[:, ::-1]) if flip else part
-            best = max(best, (float(cv2.matchTemplate(x, template, cv2.TM_CCOEFF_NORMED).max()), flip))
-    return best
 
 
 def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,6 @@ from ..dataset.items import Items
 from .align import (
     NOWHERE,
     SIDE,
-    TINY,
     Alignment,
     Keypoints,
     Overlap,
@@ -32,12 +31,12 @@ from .align import (
     keypoints,
     nudged,
     overlap,
-    tiny_ncc,
     view_of,
 )
 from .choose import free_memory
 from .edits import edits, full_size
 from .pairs import Pairs
+from .tiny import TINY, tiny_verdict
 
 GRADES = ("exact", "re-encoded", "edited", "same scene", "similar")
 IMAGE_BYTES = 200_000  # what is kept of an image at most
@@ -135,7 +134,7 @@ class Album:
         if self._same_bytes(i, j) or self._same_pixels(i, j):
             return Check(1.0, "exact", "", IDENTITY, False)
         if max(*a.size, *b.size) <= TINY:
-            return _check_tiny(a, b, cosine)
+            return Check(*tiny_verdict(a, b, cosine))
         evidence, found = weigh(a, b, lambda: (self.points(i), self.points(j)), cosine)
         p = probability(evidence)
         check = _verdict(a, b, p, evidence, found)
@@ -232,23 +231,6 @@ def _verdict(a: View, b: View, p: float, e: Evidence, found: Alignment) -> Check
     transform = tuple(tuple(row) for row in full_size(a, b, found).tolist())
     what = ", ".join(done) or "re-encoded"
     return Check(p, "re-encoded" if plain else "edited", what, transform, found.mirrored)
-
-
-def _check_tiny(a: View, b: View, cosine: float) -> Check:
-    ncc, flip = tiny_ncc(a, b)
-    p = float(1 / (1 + np.exp(-(TINY_WEIGHTS @ [cosine, ncc, max(ncc - 0.9, 0)] + TINY_BIAS))))
-    if p < 0.5:
-        return Check(p, "same scene" if ncc > 0.85 else "similar", "", None, False)
-    words = ["mirrored"] if flip else []
-    if a.size != b.size:
-        words.append("resized")
-    plain = not flip and ncc > 0.97
-    return Check(p, "re-encoded" if plain else "edited", ", ".join(words), None, flip)
-
-
-# Logistic regression (C=10) on 980 pairs of CIFAR-10, 68 of them judged exact or near-duplicates by people, docs/verify.md.
-TINY_WEIGHTS = np.array([9.06, 12.97, 2.81])
-TINY_BIAS = -18.65
 
 
 def _neighbours_together(pairs: Pairs, n: int) -> np.ndarray:
