@@ -15,7 +15,9 @@ import traitlets
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
 from ..find.keepers import human_bytes
-from .session import Applied, Review, as_groups
+from .apply import Applied
+from .regroup import as_groups
+from .session import Review
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent

@@ -126,11 +126,12 @@ def test_actions_are_acknowledged_after_they_are_on_disk(wire, cleaner):
     wire(type="do", do="keep_only", seq=8, ids=[4], group=0)
     assert cleaner.deleted == [0, 2] and cleaner.kept == [4]
     wire(type="do", do="keep_all", seq=9, group=1)
-    wire(type="do", do="keep_best", seq=10, groups=[0, 1])
+    wire(type="do", do="keep_best", seq=10, groups=[0])
+    wire(type="do", do="keep_best", seq=11, groups=[1])
     assert cleaner.deleted == [2, 4, 7] and cleaner.undecided == []
-    wire(type="do", do="relabel", seq=11, ids=[0], value="dog")
+    wire(type="do", do="relabel", seq=12, ids=[0], value="dog")
     assert cleaner.relabeled == {0: "dog"} and cleaner.decisions["cat/a.jpg"] == "keep"
-    for _ in range(5):
+    for _ in range(6):
         wire(type="do", do="undo", seq=12)
     assert cleaner.deleted == [] and wire(type="do", do="undo", seq=13)[-1]["note"] == "nothing to undo"
     wire(type="do", do="redo", seq=14)

@@ -1,0 +1,110 @@
+"""`Looks`: what is known of the images of a group beside each other, in words. Opens a file only to compare bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..dataset.identity import Identities
+from ..dataset.items import Items
+
+if TYPE_CHECKING:  # opens scipy and OpenCV, which a review without a second look does not need
+    from ..find.groups import Groups
+    from ..find.verify import Check
+
+BOTH_WAYS = {
+    "",
+    "re-encoded",
+    "mirrored",
+    "flipped upside down",
+    "rotated by 180°",
+    "recoloured",
+    "stretched",
+}
+
+
+class Look(NamedTuple):
+    "What is known of an image beside the one to keep"
+
+    grade: str | None  # of `verify.GRADES`; None: nobody looked
+    what: str  # what was done to it; "" where that is unknown or nothing
+    pair: tuple[int, int] | None = None  # (i, j) of a second look
+    check: Check | None = None
+
+
+NO_LOOK = Look(None, "")
+
+
+class Looks:
+    "The second look at pairs, where there was one; else whether the files are equal"
+
+    def __init__(self, items: Items, groups: Sequence, known: Identities):
+        self.items, self._groups, self._known = items, groups, known
+
+    @cached_property
+    def _checks(self) -> dict[tuple[int, int], Check]:
+        groups: Groups = self._groups
+        found = getattr(groups, "found", None)
+        if found is None or groups.pairs is None:
+            return {}
+        pairs = zip(groups.pairs.i.tolist(), groups.pairs.j.tolist(), strict=True)
+        return dict(zip(pairs, found.checks, strict=True))
+
+    def look(self, keeper: int, k: int) -> Look:
+        "What is known of item `k` beside item `keeper`."
+        pair = max(keeper, k), min(keeper, k)
+        check = self._checks.get(pair)
+        if check:
+            what = check.what
+            if k == pair[0] and not BOTH_WAYS.issuperset(what.split(", ")):
+                what = f"the starred one is this: {what}"  # it was looked at from the other side
+            return Look(check.grade, what, pair, check)
+        return Look("exact", "") if self._equal(keeper, k) else NO_LOOK
+
+    def looks(self, group: Sequence[int]) -> list[Look]:
+        "A `Look` for each image of `group` but the first, beside the first; what equals an equal one is equal, too."
+        if not group:
+            return []
+        found = [self.look(group[0], k) for k in group[1:]]
+        if not self._checks:
+            return found
+        same, more = (
+            {group[0]} | {k for k, look in zip(group[1:], found, strict=True) if look.grade == "exact"},
+            True,
+        )
+        while more:
+            more = {k for k in group if k not in same and any(self._exact(k, other) for other in same)}
+            same |= more
+        return [
+            Look("exact", "") if look.grade is None and k in same else look
+            for k, look in zip(group[1:], found, strict=True)
+        ]
+
+    def grade(self, group: Sequence[int]) -> str | None:
+        "The worst grade of an image beside the first; None where nobody looked at one of them, or there is one only."
+        grades = {look.grade for look in self.looks(group)}
+        if not grades or None in grades:
+            return None
+        return max(grades, key=rank)
+
+    def _exact(self, i: int, j: int) -> bool:
+        check = self._checks.get((max(i, j), min(i, j)))
+        return check is not None and check.grade == "exact"
+
+    def _equal(self, i: int, j: int) -> bool:
+        if self.items.n_bytes(i) != self.items.n_bytes(j):
+            return False
+        try:
+            return self._known.fingerprint(i)[2] == self._known.fingerprint(j)[2]
+        except OSError:
+            return False
+
+
+def rank(grade: str | None) -> int:
+    "Place among the grades, 0 for exact; what nobody looked at comes last."
+    if grade == "exact":  # needs no scipy
+        return 0
+    from ..find.verify import GRADES
+
+    return GRADES.index(grade) if grade in GRADES else len(GRADES)
