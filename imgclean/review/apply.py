@@ -170,7 +170,9 @@ def _needed_elsewhere(review: Review, leave_out: set[int], move: list[int]) -> d
         if other in leave_out:
             continue
         for k in files.get(_inode(path), ()):
-            if os.path.realpath(path) == os.path.realpath(review.items.paths[k]):
+            mine = review.items.paths[k]
+            link_alone = mine.is_symlink() and os.path.abspath(mine) != os.path.abspath(path)
+            if not link_alone and mine.resolve() == path.resolve():
                 found[k] = f"{review.items.relpath(other)}, which stays, is the same file"
     return found
 
