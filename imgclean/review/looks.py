@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from ..dataset.identity import Identities
 from ..dataset.items import Items
 
@@ -87,6 +89,43 @@ class Looks:
         if not grades or None in grades:
             return None
         return max(grades, key=rank)
+
+    @property
+    def grades(self) -> list[str]:
+        "The grades that groups may have here, best first."
+        if not self._checks:
+            return ["exact"]
+        from ..find.verify import GRADES
+
+        return list(GRADES)
+
+    def alignment(self, left: int, right: int, keeper: int) -> list[float] | None:
+        """CSS's matrix [a, b, c, d, e, f] that lays picture `right` on `left`, both in pixels of their files.
+
+        Where nobody looked at the two, by way of `keeper`; None where that is unknown, too.
+        """
+        direct = self._onto(left, right)
+        if direct is None:
+            one, other = self._onto(keeper, left), self._onto(keeper, right)
+            if one is None or other is None:
+                return None
+            direct = np.linalg.inv(one) @ other
+        return direct[:2].T.ravel().tolist()
+
+    def _onto(self, left: int, right: int) -> np.ndarray | None:  # (3, 3)
+        "From pixels of `right` to those of `left`."
+        if left == right:
+            return np.eye(3)
+        i, j = max(left, right), min(left, right)
+        check = self._checks.get((i, j))
+        if check is None:
+            return np.eye(3) if self._equal(i, j) else None
+        if check.transform is None:
+            return None
+        matrix = np.vstack([check.transform, (0, 0, 1)])
+        if check.mirrored:
+            matrix = matrix @ np.array([[-1, 0, self.items.size(j)[0]], [0, 1, 0], [0, 0, 1]])
+        return matrix if left == i else np.linalg.inv(matrix)
 
     def _exact(self, i: int, j: int) -> bool:
         check = self._checks.get((max(i, j), min(i, j)))

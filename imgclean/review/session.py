@@ -130,6 +130,15 @@ class Review:
         "The worst grade in group `g`, 'exact' at best; None where nobody took a second look."
         return self._looks.grade(self.groups[g])
 
+    @property
+    def grades(self) -> list[str]:
+        "The grades that groups may have here, best first."
+        return self._looks.grades
+
+    def alignment(self, left: int, right: int, g: int) -> list[float] | None:
+        "See `Looks.alignment`, for two images of group `g`."
+        return self._looks.alignment(left, right, self.groups[self._group(g)][0])
+
     def is_leak(self, g: int) -> bool:
         "Whether images of group `g` are in several splits: training on one tells the answer to the other."
         return len({self.items.splits[k] for k in self.groups[g]} - {None}) > 1
@@ -310,10 +319,15 @@ class Review:
         "Put the files of a quarantine back; the decisions stay as they are. `ValueError` where there is none."
         manifest = manifest.manifest if isinstance(manifest, Applied) else manifest
         if manifest is None:
-            manifest = next(reversed(manifests(self.items.root)), None)
+            manifest = next(reversed(self.quarantines), None)
         if manifest is None:
             raise ValueError(f"nothing was moved out of {self.items.root}; there is nothing to restore")
         return restore(manifest)
+
+    @property
+    def quarantines(self) -> list[Path]:
+        "Manifests of everything that `apply` moved, oldest first, also where it was killed on the way."
+        return manifests(self.items.root)
 
     def on_change(self, watcher: Callable[[dict], None]) -> None:
         """Call `watcher({'do': str, 'marks': {item: mark}, 'labels': {item: label}, 'apart': items})` after every change.

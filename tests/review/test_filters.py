@@ -58,6 +58,30 @@ def test_what_was_done_to_a_copy_is_said_from_the_keepers_side(review):
     ]
 
 
+def onto(matrix, point):
+    a, b, c, d, e, f = matrix
+    return [a * point[0] + c * point[1] + e, b * point[0] + d * point[1] + f]
+
+
+def test_pictures_are_laid_on_each_other_as_they_were_checked(items):
+    half, mirrored = ((0.5, 0.0, 10.0), (0.0, 0.5, 20.0)), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    pairs = Pairs.of([5, 7], [1, 5], [0.9, 0.8])
+    groups = Groups([Group((5, 1, 7))], pairs)
+    checks = [Check(0.9, "edited", "", half, False), Check(0.9, "edited", "mirrored", mirrored, True)]
+    groups.found = Found(pairs, checks, pairs, 0.5, None, {})
+    review = Review(items, groups)
+    assert onto(review.alignment(5, 1, 0), (4, 8)) == pytest.approx([12, 24])
+    assert onto(review.alignment(1, 5, 0), (12, 24)) == pytest.approx([4, 8])
+    width = items.size(5)[0]  # (7, 5): item 5, mirrored, lies on item 7
+    assert onto(review.alignment(7, 5, 0), (0, 3)) == pytest.approx([width, 3])
+    assert onto(review.alignment(5, 7, 0), (width, 3)) == pytest.approx([0, 3])
+    by_keeper = onto(review.alignment(5, 1, 0), (4, 8))
+    assert onto(review.alignment(7, 1, 0), (4, 8)) == pytest.approx([width - by_keeper[0], by_keeper[1]])
+    assert review.alignment(5, 5, 0) == [1, 0, 0, 1, 0, 0]
+    assert Review(items, [(1, 3)]).alignment(1, 3, 0) is None
+    assert review.grades == list(GRADES) and Review(items, []).grades == ["exact"]
+
+
 def test_a_group_has_its_worst_grade(review, items):
     assert [review.grade(g) for g in range(4)] == ["exact", "edited", "edited", "edited"]
     unseen = Review(items, [(1, 3), (1,), (0, 2), (0, 2, 3)])
