@@ -25,7 +25,7 @@ class Identities:
         self._at = {name: k for k, name in enumerate(self.names)}
         self._known: dict[int, list] = {}  # item -> fingerprint when it was last hashed
         self._claims: dict[int, str] = {}  # item -> the name in the ledger that means it
-        self._moved: dict[tuple[str, str], int | None] = {}  # (name, digest) -> where that content is now
+        self._moved: dict[tuple[str, str], int] = {}  # (name, digest) -> where that content is now
         self._by_size: dict[int, list[int]] | None = None
         self._by_digest: dict[int, dict[str, list[int]]] = {}  # of the files of one size
 
@@ -64,49 +64,46 @@ class Identities:
                     found[self.names[twin]] = self.fingerprint(twin)
         return found
 
-    def claim(self, files: dict[str, list]) -> None:
-        "Note the names that still mean the same file: no file that was moved later is taken for one of these."
+    def place(
+        self,
+        files: dict[str, list],  # name -> fingerprint, as `files` returned them when a line was written
+        moved: bool = True,  # whether to look for content under other names
+    ) -> dict[str, int]:
+        """Name -> item that it means now, without those whose content is nowhere, or could be any of several copies.
+
+        A file that is gone since the items were listed is known by its name.
+        """
+        placed = {}
         for name, was in files.items():
             k = self._at.get(name)
             if k is not None and self.is_same(k, was):
-                self._claims[k] = name
+                placed[name] = k
+                self._claims[k] = name  # no file that was moved later is taken for this one
+        for name in files.keys() - placed.keys():
+            k = self._at.get(name)
+            if k is None or os.path.lexists(self.items.paths[k]):
+                k = self._moved_to(name, files, placed) if moved else None
+            if k is not None:
+                placed[name] = k
+        return placed
 
-    def find(
-        self,
-        name: str,
-        files: dict[str, list],  # name -> fingerprint, as `files` returned them when the name was written
-        moved: bool = True,  # whether to look for the content under other names
-    ) -> int | None:
-        """The item that `name` meant; `None` where its content is nowhere now, or no one can tell which copy it is.
+    def by_name(self, name: str) -> int | None:
+        "The item of that name, whatever it holds."
+        return self._at.get(name)
 
-        A file that is gone, or of which there is no fingerprint, is known by its name.
-        """
-        k, was = self._at.get(name), files.get(name)
-        if was is None or (k is not None and not os.path.lexists(self.items.paths[k])):
-            return k
-        if k is not None and self.is_same(k, was):
-            return k
-        if not moved:
-            return None
-        key = (name, was[2])
-        if key not in self._moved:
-            self._moved[key] = self._search(name, files)
-        return self._moved[key]
-
-    def _search(self, name: str, files: dict[str, list]) -> int | None:
+    def _moved_to(self, name: str, files: dict[str, list], placed: dict[str, int]) -> int | None:
         "An item with that content which no other name of the ledger means, with the name most like the old one."
         size, _, digest = files[name]
+        if (name, digest) in self._moved:
+            return self._moved[name, digest]
         alike = [k for k in self._of_size(size).get(digest, ()) if k not in self._claims]
-        copies = [n for n, was in files.items() if was[2] == digest and not self._is_in_place(n, was)]
+        copies = [n for n, was in files.items() if was[2] == digest and n not in placed]
         if len(alike) < len(copies):  # one copy was removed: is it the one that was marked?
             return None
         best = max(alike, key=lambda k: (_common_ending(name, self.names[k]), -k))
         self._claims[best] = name
+        self._moved[name, digest] = best
         return best
-
-    def _is_in_place(self, name: str, was: list) -> bool:
-        k = self._at.get(name)
-        return (name, was[2]) in self._moved or (k is not None and self.is_same(k, was))
 
     def _of_size(self, size: int) -> dict[str, list[int]]:  # digest -> items
         "The items whose files have `size` bytes, by content."

@@ -36,6 +36,7 @@ function render({ model, el }) {
   const at = (id) => cells.findIndex((c) => c.image.id === id);
   const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle(at(id)), other: (id) => notDuplicate(cells[at(id)]) });
   const single = model.get("single");
+  const looked = (model.get("grades") ?? []).length > 1; // there was a second look: similarities of groups are probabilities
   const suggest = single ? [] : [button("Accept suggestions on page", takePage),
     button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
@@ -209,7 +210,8 @@ function render({ model, el }) {
     const differs = (key) => new Set(group.images.map((image) => image[key])).size > 1;
     const head = h("div", { className: "imgclean-head", role: "rowheader" },
       h("span", { textContent: single ? `image ${group.id + 1}` : `group ${group.id + 1}` }),
-      group.similarity === null ? null : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
+      group.similarity === null ? null : looked ? h("b", { textContent: `${(100 * group.similarity).toFixed(1)} % sure`, title: "how surely the least certain pair shows one picture" })
+        : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
       group.grade ? h("span", { textContent: group.grade, title: "the least alike of the copies" }) : null,
       group.clash ? h("span", { className: "imgclean-flag", textContent: "labels differ" }) : null,
       group.leak ? h("span", { className: "imgclean-flag", textContent: `leak: ${among("split").join(" and ")}` }) : null,

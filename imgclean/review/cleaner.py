@@ -280,7 +280,7 @@ class ImageCleaner(anywidget.AnyWidget):
         review = self.review
         return {
             "groups": len(review.groups),
-            "decided": sum(review.is_decided(g) for g in range(len(review.groups))),
+            "decided": review.n_decided,
             "delete": len(review.deleted),
             "relabel": len(review.relabeled),
             "images": len(review.items),

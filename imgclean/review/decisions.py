@@ -14,7 +14,7 @@ from ..dataset.items import Items
 
 log = logging.getLogger(__name__)
 MARKS = ("delete", "keep")
-VERSION = 2  # of a line; older ones do not say which copies there were, so they are read by name alone
+VERSION = 2  # of a line
 
 
 class Relation(tuple):
@@ -148,18 +148,19 @@ class Decisions:
 
     def catch_up(self) -> list[Step]:
         "Take in the ledger's new lines, our own and those of other reviews of the same folder."
-        return [self.take(line, change) for line, change in self.meant(self.ledger.lines()) if change]
+        return [self.take(*found) for found in self.meant(self.ledger.lines()) if found[1]]
 
     def meant(
         self,
         lines: Iterable[dict],
         by_name: bool = True,  # whether a name without a fingerprint is enough
-    ) -> Iterator[tuple[dict, Change]]:
-        "Lines of a ledger and what they say about the items here; nothing about content that is no longer there."
+    ) -> Iterator[tuple[dict, Change, dict[str, int]]]:
+        "Lines of a ledger, what they say about content that is still here, and the items that their names mean."
         for line in lines:
             if self._is_sound(line):
-                self.known.claim(line.get("files") or {})
-                yield line, self._change(line, by_name)
+                # Lines of old do not say which copies there were.
+                placed = self.known.place(line.get("files") or {}, moved=line.get("version") == VERSION)
+                yield line, self._change(line, placed, by_name), placed
 
     def _is_sound(self, line: dict) -> bool:
         "Whether a line has the form that this version writes or older ones wrote."
@@ -178,17 +179,17 @@ class Decisions:
             log.warning("a ledger holds a line that this version does not know; it is ignored: %.200r", line)
         return sound
 
-    def _item(self, name: str, line: dict) -> int | None:
-        return self.known.find(name, line.get("files") or {}, moved=line.get("version") == VERSION)
+    def _change(self, line: dict, placed: dict[str, int], by_name: bool) -> Change:
+        files = line.get("files") or {}
 
-    def _change(self, line: dict, by_name: bool) -> Change:
-        files, was = line.get("files") or {}, line.get("from") or {}
+        def item(name: str) -> int | None:
+            known_by_name = by_name and name not in files
+            return self.known.by_name(name) if known_by_name else placed.get(name)
 
         def found(values: dict) -> dict:
-            usable = values if by_name else {name: v for name, v in values.items() if name in files}
-            return {k: v for name, v in usable.items() if (k := self._item(name, line)) is not None}
+            return {k: v for name, v in values.items() if (k := item(name)) is not None}
 
-        labels, before = found(line.get("label") or {}), found(was)
+        labels, before = found(line.get("label") or {}), found(line.get("from") or {})
         # What was relabelled elsewhere since is not overridden.
         labels = {k: v for k, v in labels.items() if k not in before or self.items.labels[k] == before[k]}
         apart = {}
@@ -198,8 +199,8 @@ class Decisions:
                 apart[Relation(one, others)] = value
         return Change(found(line.get("mark") or {}), labels, apart)
 
-    def take(self, line: dict, change: Change) -> Step:
-        "Add the `change` that a line of a ledger means."
+    def take(self, line: dict, change: Change, placed: dict[str, int]) -> Step:
+        "Add what `meant` said of a line."
         old = Change(
             {k: self.marks.get(k) for k in change.marks},
             {k: self.labels.get(k) for k in change.labels},
@@ -214,9 +215,7 @@ class Decisions:
                     state[k] = value
         for relation, value in change.apart.items():
             self.apart.set(relation, value)
-        for name, was in (line.get("files") or {}).items():
-            if (k := self._item(name, line)) is not None:
-                self.prints[k] = was
+        self.prints |= {k: line["files"][name] for name, k in placed.items()}
         self._remember(step, line.get("of"))
         return step
 

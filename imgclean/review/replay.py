@@ -21,9 +21,9 @@ def replay(
     theirs = Decisions(ours.items, Identities(ours.items, folder), Ledger(path))
     named: dict[str, str | None] = {}
     for line in theirs.ledger.lines():
-        for one, change in theirs.meant([line], by_name=False):
-            named |= one.get("mark") or {}
-            theirs.take(one, change)
+        for found in theirs.meant([line], by_name=False):
+            named |= line.get("mark") or {}
+            theirs.take(*found)
     marks = {k: v for k, v in theirs.marks.items() if k not in ours.marks}
     spared = {k for k, v in marks.items() if v == "delete" and k in protected}
     change = Change(

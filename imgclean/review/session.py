@@ -116,6 +116,12 @@ class Review:
         "Whether every image of group `g` carries a mark."
         return all(k in self._state.marks for k in self.groups[g])
 
+    @property
+    def n_decided(self) -> int:
+        "Number of groups of which every image carries a mark."
+        marks = self._state.marks
+        return sum(all(k in marks for k in group) for group in self.groups)
+
     def lost(self) -> list[int]:
         "Groups that would keep no image."
         return list(make_plan(self, "csv").lost)

@@ -16,8 +16,7 @@ def known(folder):
 def at(folder, name, files):
     "Name of the image that `name` means now, None where it is nowhere."
     who = known(folder)
-    who.claim(files)
-    k = who.find(name, files)
+    k = who.place(files).get(name)
     return None if k is None else who.names[k]
 
 
@@ -62,20 +61,20 @@ def test_equal_files_that_moved_together_keep_their_names_ends(shop):
     shutil.move(shop / "cat", shop / "animals")
     assert [at(shop, f"cat/{n}.jpg", files) for n in "ca"] == ["animals/c.jpg", "animals/a.jpg"]
     who = known(shop)
-    assert {who.names[who.find(name, files)] for name in files} == {
+    assert {who.names[k] for k in who.place(files).values()} == {
         "animals/a.jpg",
         "animals/c.jpg",
         "dog/a.jpg",
     }
 
 
-def test_without_a_fingerprint_and_for_lines_of_old_the_name_counts(shop):
+def test_what_is_gone_and_lines_of_old_are_known_by_name(shop):
     files = files_of(shop, "cat/b.jpg")
     who = known(shop)
-    assert who.names[who.find("cat/b.jpg", {})] == "cat/b.jpg" and who.find("no/such.jpg", {}) is None
+    assert who.names[who.by_name("cat/b.jpg")] == "cat/b.jpg" and who.by_name("no/such.jpg") is None
     (shop / "cat/b.jpg").rename(shop / "cat/z.jpg")
-    assert known(shop).find("cat/b.jpg", files, moved=False) is None
-    assert who.names[who.find("cat/b.jpg", files)] == "cat/b.jpg"  # listed before, and gone since
+    assert known(shop).place(files, moved=False) == {}
+    assert who.place(files) == {"cat/b.jpg": who.by_name("cat/b.jpg")}  # listed before, and gone since
 
 
 def test_other_content_of_the_same_size_and_time_is_not_taken_for_a_moved_file(tmp_path):

@@ -344,6 +344,7 @@ def test_losing_every_copy_needs_a_tick(grid):
 def test_rows_say_what_was_done_and_what_is_wrong(grid):
     rows = grid.locator(".imgclean-row")
     assert "edited: cropped to 72 %" in rows.nth(0).inner_text() and "leak" not in rows.nth(0).inner_text()
+    assert "99.0 % sure" in rows.nth(0).inner_text()
     assert "labels differ" in rows.nth(1).inner_text() and "leak: train and valid" in rows.nth(1).inner_text()
     bold = grid.evaluate("[...document.querySelectorAll('.imgclean-facts b')].map(b => b.textContent)")
     assert bold == ["train", "valid"]  # sizes are the same
