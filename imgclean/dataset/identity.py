@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ class Identities:
         self._at = {name: k for k, name in enumerate(self.names)}
         self._known: dict[int, list] = {}  # item -> fingerprint when it was last hashed
         self._claims: dict[int, str] = {}  # item -> the name in the ledger that means it
-        self._moved: dict[tuple[str, str], int] = {}  # (name, digest) -> where that content is now
+        self._moved: dict[str, dict[str, int]] = {}  # digest -> name -> where that file is now
         self._by_size: dict[int, list[int]] | None = None
         self._by_digest: dict[int, dict[str, list[int]]] = {}  # of the files of one size
 
@@ -79,7 +79,10 @@ class Identities:
             if k is not None and self.is_same(k, was):
                 placed[name] = k
                 self._claims[k] = name  # no file that was moved later is taken for this one
-        for name in files.keys() - placed.keys():
+        self._forget({was[2] for was in files.values()}, files)
+        for name in files:
+            if name in placed:
+                continue
             k = self._at.get(name)
             if k is None or os.path.lexists(self.items.paths[k]):
                 k = self._moved_to(name, files, placed) if moved else None
@@ -94,16 +97,25 @@ class Identities:
     def _moved_to(self, name: str, files: dict[str, list], placed: dict[str, int]) -> int | None:
         "An item with that content which no other name of the ledger means, with the name most like the old one."
         size, _, digest = files[name]
-        if (name, digest) in self._moved:
-            return self._moved[name, digest]
+        moved = self._moved.setdefault(digest, {})
+        if name in moved:
+            return moved[name]
         alike = [k for k in self._of_size(size).get(digest, ()) if k not in self._claims]
         copies = [n for n, was in files.items() if was[2] == digest and n not in placed]
         if len(alike) < len(copies):  # one copy was removed: is it the one that was marked?
             return None
         best = max(alike, key=lambda k: (_common_ending(name, self.names[k]), -k))
+        moved[name] = best
         self._claims[best] = name
-        self._moved[name, digest] = best
         return best
+
+    def _forget(self, digests: set[str], there: Container[str]) -> None:
+        "Names that were not `there` when a later line was written, had been moved before: that line may mean their file."
+        for moved in (self._moved.get(digest, {}) for digest in digests):
+            for name in [name for name in moved if name not in there]:
+                k = moved.pop(name)
+                if self._claims.get(k) == name:
+                    del self._claims[k]
 
     def _of_size(self, size: int) -> dict[str, list[int]]:  # digest -> items
         "The items whose files have `size` bytes, by content."

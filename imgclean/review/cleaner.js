@@ -210,7 +210,7 @@ function render({ model, el }) {
     const differs = (key) => new Set(group.images.map((image) => image[key])).size > 1;
     const head = h("div", { className: "imgclean-head", role: "rowheader" },
       h("span", { textContent: single ? `image ${group.id + 1}` : `group ${group.id + 1}` }),
-      group.similarity === null ? null : looked ? h("b", { textContent: `${(100 * group.similarity).toFixed(1)} % sure`, title: "how surely the least certain pair shows one picture" })
+      group.similarity === null ? null : looked ? h("b", { textContent: `${(Math.floor(1000 * group.similarity) / 10).toFixed(1)} % sure`, title: "how surely the least certain pair shows one picture" })
         : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
       group.grade ? h("span", { textContent: group.grade, title: "the least alike of the copies" }) : null,
       group.clash ? h("span", { className: "imgclean-flag", textContent: "labels differ" }) : null,

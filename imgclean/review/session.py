@@ -244,6 +244,8 @@ class Review:
 
     def relabel(self, ks: int | Iterable[int], label: str | None) -> None:
         "Give items a new label; `None` or the old one takes the change back."
+        if label is not None and not isinstance(label, str):
+            raise ValueError(f"the label is {label!r}; give a text, or None")
         new = {k: None if label == self.items.labels[k] else label for k in self._indices(ks)}
         self._do("relabel", Change(labels=new))
 

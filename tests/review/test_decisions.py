@@ -141,6 +141,18 @@ def test_a_decision_after_the_move_counts_more(review, shop):
     assert opened(shop, []).decisions == {"cat/z.jpg": "delete"}
 
 
+def test_the_last_decision_counts_however_often_a_file_was_moved(review, shop):
+    review.mark(1, "delete")
+    for name, mark in (("x.jpg", "keep"), ("y.jpg", "delete"), ("z.jpg", "keep")):
+        old = next(p for p in (shop / "cat").iterdir() if p.name in ("b.jpg", "x.jpg", "y.jpg"))
+        old.rename(shop / "cat" / name)
+        later = opened(shop, [])
+        assert list(later.decisions) == [f"cat/{name}"]
+        later.mark(later.known.by_name(f"cat/{name}"), mark)
+    (shop / "cat/z.jpg").rename(shop / "dog/end.jpg")
+    assert opened(shop, []).decisions == {"dog/end.jpg": "keep"}
+
+
 def test_a_removed_copy_marks_none_of_those_that_stayed(review, shop):
     review.mark(4, "delete")
     (shop / "dog/a.jpg").unlink()  # by hand, as the csv says

@@ -282,6 +282,7 @@ def test_wrong_arguments_are_refused(review, items, tmp_path):
         (lambda: review.mark(99, "delete"), "no item 99"),
         (lambda: review.mark(-1, "delete"), "no item -1"),
         (lambda: review.mark(0, "burn"), "'burn'"),
+        (lambda: review.relabel(0, ["cat"]), "the label is"),
         (lambda: review.keep_all(2), "no group 2"),
         (lambda: Review(items, [(0, 99)]), "idxs name item 99, but there are 8 images"),
         (lambda: Review(items, [], tmp_path / "nowhere"), "is no folder"),
