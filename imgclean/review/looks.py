@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,14 +16,14 @@ if TYPE_CHECKING:  # opens scipy and OpenCV, which a review without a second loo
     from ..find.groups import Groups
     from ..find.verify import Check
 
-BOTH_WAYS = {
-    "",
-    "re-encoded",
-    "mirrored",
-    "flipped upside down",
-    "rotated by 180°",
-    "recoloured",
-    "stretched",
+STARRED = "the starred one is"
+# What verify says was done to j to make it of i, as it is said of i beside j; other words are the same both ways.
+OTHER_WAY = {
+    "framed": f"{STARRED} framed",
+    "in black and white": f"{STARRED} in black and white",
+    "the first is in black and white": "in black and white",
+    "blurred": "sharper",
+    "sharper or noisier": "blurred or smoother",
 }
 
 
@@ -58,9 +59,10 @@ class Looks:
         pair = max(keeper, k), min(keeper, k)
         check = self._checks.get(pair)
         if check:
-            what = check.what
-            if k == pair[0] and not BOTH_WAYS.issuperset(what.split(", ")):
-                what = f"the starred one is this: {what}"  # it was looked at from the other side
+            words = check.what.split(", ")
+            if k == pair[0]:  # it was looked at from the other side
+                words = [_other_way(word, check.mirrored) for word in words]
+            what = ", ".join(words).replace("the first is", STARRED)
             return Look(check.grade, what, pair, check)
         return Look("exact", "") if self._equal(keeper, k) else NO_LOOK
 
@@ -138,6 +140,19 @@ class Looks:
             return self._known.fingerprint(i)[2] == self._known.fingerprint(j)[2]
         except OSError:
             return False
+
+
+def _other_way(word: str, mirrored: bool) -> str:
+    if resized := re.fullmatch(r"resized to (\d+) %", word):
+        return f"resized to {1e4 / max(int(resized[1]), 1):.0f} %"
+    if cropped := re.fullmatch(r"cropped to (\d+ %)", word):
+        return f"shows more: {STARRED} {cropped[1]} of it"
+    if more := re.fullmatch(r"shows more: the first is (\d+ %) of it", word):
+        return f"cropped to {more[1]}"
+    if word.startswith("rotated") and not mirrored:  # a mirror and a turn undo themselves
+        there, back = ("counterclockwise", "clockwise")[:: 1 if "counter" in word else -1]
+        return word.replace(there, back)
+    return OTHER_WAY.get(word, word)
 
 
 def rank(grade: str | None) -> int:

@@ -53,7 +53,7 @@ def test_what_was_done_to_a_copy_is_said_from_the_keepers_side(review):
     assert said == [
         [("exact", ""), ("exact", "")],  # 4 equals 2, which equals the keeper
         [("edited", "cropped to 72 %")],
-        [("edited", "the starred one is this: cropped to 50 %, mirrored")],
+        [("edited", "shows more: the starred one is 50 % of it, mirrored")],
         [("edited", "mirrored")],
     ]
 
@@ -82,6 +82,32 @@ def test_pictures_are_laid_on_each_other_as_they_were_checked(items):
     assert review.grades == list(GRADES) and Review(items, []).grades == ["exact"]
 
 
+@pytest.mark.parametrize(
+    ("of_j", "of_i"),
+    [
+        ("re-encoded", "re-encoded"),
+        ("resized to 50 %", "resized to 200 %"),
+        ("rotated by 90° clockwise", "rotated by 90° counterclockwise"),
+        ("rotated by 12° counterclockwise, recoloured", "rotated by 12° clockwise, recoloured"),
+        ("mirrored, rotated by 90° clockwise", "mirrored, rotated by 90° clockwise"),
+        ("rotated by 180°", "rotated by 180°"),
+        ("cropped to 72 %, stretched", "shows more: the starred one is 72 % of it, stretched"),
+        ("shows more: the first is 72 % of it", "cropped to 72 %"),
+        ("framed", "the starred one is framed"),
+        ("the first is in black and white", "in black and white"),
+        ("in black and white", "the starred one is in black and white"),
+        ("blurred", "sharper"),
+        ("text or sticker on top", "text or sticker on top"),  # on which of the two, nobody knows
+    ],
+)
+def test_words_are_turned_where_the_keeper_is_the_later_image(items, of_j, of_i):
+    pairs = Pairs.of([5], [1], [0.9])
+    groups = Groups([Group((5, 1)), Group((1, 5))], pairs)
+    groups.found = Found(pairs, [Check(0.9, "edited", of_j, None, "mirrored" in of_j)], pairs, 0.5, None, {})
+    forward, turned = (Review(items, groups).looks(g)[0].what for g in (0, 1))
+    assert forward == of_j.replace("the first is", "the starred one is") and turned == of_i
+
+
 def test_a_group_has_its_worst_grade(review, items):
     assert [review.grade(g) for g in range(4)] == ["exact", "edited", "edited", "edited"]
     unseen = Review(items, [(1, 3), (1,), (0, 2), (0, 2, 3)])
@@ -99,7 +125,7 @@ def test_suggestions_have_reasons(review):
     assert said == {
         0: ("keep", "largest"), 2: ("delete", "exact"), 4: ("delete", "exact"),
         8: ("keep", "sharpest"), 6: ("delete", "edited: cropped to 72 %"),
-        3: ("keep", "the first of the group"), 7: ("delete", "edited: the starred one is this: cropped to 50 %, mirrored"),
+        3: ("keep", "the first of the group"), 7: ("delete", "edited: shows more: the starred one is 50 % of it, mirrored"),
         5: ("keep", "protected"), 1: ("delete", "edited: mirrored"),
     }  # fmt: skip
     assert review.decisions == {}
