@@ -323,8 +323,10 @@ function render({ model, el }) {
     act("mark", { ids: [image.id], value }, { [image.id]: value });
     say(`${image.name}: ${value ?? "no mark"}`);
   }
-  const guess = (group, mark) => Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)]));
-  const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id }, guess(group, (other) => (other === image ? "keep" : "delete")));
+  // What was told apart is spared or not as Python sees the whole group: then the screen waits.
+  const guess = (group, mark) => (group.apart?.length ? {} : Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)])));
+  const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id },
+    guess(group, (other) => (other === image || group.protected?.includes(other.id) ? "keep" : "delete")));
   const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
   // Where groups share images, none may lose its last one: Python decides, the screen waits.
   const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (image, k) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")))));

@@ -120,6 +120,8 @@ def test_what_the_screen_guesses_spares_what_is_protected(grid):
     for key in ("b", "ArrowDown", "b"):
         grid.keyboard.press(key)
     assert marks(grid) == ["keep", "delete", "keep", "keep"]
+    grid.keyboard.press("k")
+    assert marks(grid) == ["keep", "delete", "keep", "keep"]
 
 
 def test_moving(grid):
@@ -398,6 +400,9 @@ def test_another_picture_is_said_in_words(grid):
       emit({type: 'page', page: 0, last: 1, groups: [g], counts: {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4}}) }""")
     assert "≠ OTHER PICTURE" in grid.locator(".imgclean-cell").nth(1).inner_text()
     assert "≠" not in grid.locator(".imgclean-cell").nth(0).inner_text()
+    start(grid)
+    grid.keyboard.press("k")  # Python knows whom this reaches
+    assert did(grid)[-1]["do"] == "keep_only" and marks(grid) == ["", "keep"]
 
 
 BOXES = "[...document.querySelectorAll('.imgclean-pane img')].map(i => { const b = i.getBoundingClientRect(), p = i.parentElement.getBoundingClientRect(); return [b.left - p.left, b.top - p.top, b.width, b.height] })"
