@@ -22,7 +22,7 @@ class Ledger:
     """Every decision of a review, one JSON object a line, appended and synced to disk before it counts.
 
     A line holds the new values of what it changes, so that the state is the lines' sum:
-    `{"do": str, "id": str, "of": id that is undone or redone, "mark": {name: "delete" | "keep" | null},
+    `{"version": 2, "do": str, "id": str, "of": id that is undone or redone, "mark": {name: "delete" | "keep" | null},
     "label": {name: str | null}, "from": {name: label in the dataset}, "files": {name: fingerprint},
     "apart": [[names, names of other pictures, true | null], …]}`,
     names relative to the root. A line that a power cut left half-written is ignored.
