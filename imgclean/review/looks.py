@@ -13,7 +13,6 @@ from ..dataset.identity import Identities
 from ..dataset.items import Items
 
 if TYPE_CHECKING:  # opens scipy and OpenCV, which a review without a second look does not need
-    from ..find.groups import Groups
     from ..find.verify import Check
 
 STARRED = "the starred one is"
@@ -47,11 +46,10 @@ class Looks:
 
     @cached_property
     def _checks(self) -> dict[tuple[int, int], Check]:
-        groups: Groups = self._groups
-        found = getattr(groups, "found", None)
-        if found is None or groups.pairs is None:
+        found = getattr(self._groups, "found", None)  # `cascade.Found`
+        if found is None:
             return {}
-        pairs = zip(groups.pairs.i.tolist(), groups.pairs.j.tolist(), strict=True)
+        pairs = zip(found.pairs.i.tolist(), found.pairs.j.tolist(), strict=True)
         return dict(zip(pairs, found.checks, strict=True))
 
     def look(self, keeper: int, k: int) -> Look:

@@ -2,10 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 
-from imgclean.cascade import Found
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group, Groups
 from imgclean.find.pairs import Pairs
@@ -14,7 +14,12 @@ from imgclean.review.filters import Filter
 from imgclean.review.looks import rank
 from imgclean.review.session import Review
 
-SPLITS = ("train",) * 4 + ("valid",) * 4
+
+class Found(NamedTuple):
+    "What a review reads of `cascade.Found`"
+
+    pairs: Pairs
+    checks: list[Check]
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def review(items):
         ],
         pairs,
     )
-    groups.found = Found(pairs, [looks[i, j] for i, j, _ in pairs], pairs, 0.5, None, {})
+    groups.found = Found(pairs, [looks[i, j] for i, j, _ in pairs])
     return Review(items, groups)
 
 
@@ -68,7 +73,7 @@ def test_pictures_are_laid_on_each_other_as_they_were_checked(items):
     pairs = Pairs.of([5, 7], [1, 5], [0.9, 0.8])
     groups = Groups([Group((5, 1, 7))], pairs)
     checks = [Check(0.9, "edited", "", half, False), Check(0.9, "edited", "mirrored", mirrored, True)]
-    groups.found = Found(pairs, checks, pairs, 0.5, None, {})
+    groups.found = Found(pairs, checks)
     review = Review(items, groups)
     assert onto(review.alignment(5, 1, 0), (4, 8)) == pytest.approx([12, 24])
     assert onto(review.alignment(1, 5, 0), (12, 24)) == pytest.approx([4, 8])
@@ -103,7 +108,7 @@ def test_pictures_are_laid_on_each_other_as_they_were_checked(items):
 def test_words_are_turned_where_the_keeper_is_the_later_image(items, of_j, of_i):
     pairs = Pairs.of([5], [1], [0.9])
     groups = Groups([Group((5, 1)), Group((1, 5))], pairs)
-    groups.found = Found(pairs, [Check(0.9, "edited", of_j, None, "mirrored" in of_j)], pairs, 0.5, None, {})
+    groups.found = Found(pairs, [Check(0.9, "edited", of_j, None, "mirrored" in of_j)])
     forward, turned = (Review(items, groups).looks(g)[0].what for g in (0, 1))
     assert forward == of_j.replace("the first is", "the starred one is") and turned == of_i
 
