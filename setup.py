@@ -38,6 +38,7 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
+        "trash": ["send2trash"],
         "dev": ["pytest>=8", "hypothesis", "nbclient", "playwright", "ruff"],
     },
     entry_points={"console_scripts": ["imgclean=imgclean.cli:main"]},

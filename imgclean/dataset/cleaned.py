@@ -22,8 +22,9 @@ class Ledger:
     """Every decision of a review, one JSON object a line, appended and synced to disk before it counts.
 
     A line holds the new values of what it changes, so that the state is the lines' sum:
-    `{"do": str, "id": str, "of": id that is undone or redone, "mark": {name: "delete" | "keep" | null},
-    "label": {name: str | null}, "from": {name: label in the dataset}, "files": {name: fingerprint}}`,
+    `{"version": 2, "do": str, "id": str, "of": id that is undone or redone, "mark": {name: "delete" | "keep" | null},
+    "label": {name: str | null}, "from": {name: label in the dataset}, "files": {name: fingerprint},
+    "apart": [[names, names of other pictures, true | null], …]}`,
     names relative to the root. A line that a power cut left half-written is ignored.
     """
 
@@ -52,12 +53,28 @@ class Ledger:
         "Write `line` and return when it is on the disk."
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"  # ASCII, whatever the file names hold
+        is_new = not self.path.exists()
         with open(self.path, "ab+") as f:
             if f.tell() and _last_byte(f) != b"\n":  # a line cut off by a crash must not swallow this one
                 data = b"\n" + data
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
+        if is_new:
+            sync_folder(self.path.parent)  # else a power cut takes the name of a file whose content is safe
+
+
+def sync_folder(folder: Path) -> None:
+    "Return when the names in `folder` are on the disk; Windows has no such call and does without."
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network drives refuse it for folders; the files themselves are synced
+        pass
+    finally:
+        os.close(handle)
 
 
 def _last_byte(f) -> bytes:

@@ -1,6 +1,6 @@
 // The grid: shows what Python sends and reports what a person decides. Python owns every decision;
 // the screen runs ahead of it by one message and goes back when Python refuses or does not answer.
-// dialogs.js comes before it in the same module.
+// dialogs.js, compare.js and filters.js come before it in the same module.
 
 const ACK_MS = 2500; // a kernel that is silent for so long is busy or gone
 
@@ -24,21 +24,25 @@ function render({ model, el }) {
     h("button", { type: "button", textContent: text, className: cls, onclick: () => act() });
   const prev = button("‹ Previous", () => go(page - 1));
   const next = button("Next ›", () => go(page + 1));
-  const apply = button("Apply…", () => ask({ type: "plan", view }), "imgclean-apply");
+  const plan = (action) => ask({ type: "plan", view, action });
+  const apply = button("Apply…", () => plan("csv"), "imgclean-apply");
   const status = h("span", { className: "imgclean-status", role: "status" });
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
   const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images" });
-  const { dialog, help, confirm, compare, compareKey, showFull } = makeDialogs({
-    button, marks, pictures, post, back: () => focus(cursor),
-    apply: (lose) => act("apply", { lose_groups: lose }),
-    toggle: (id) => toggle(cells.findIndex((c) => c.image.id === id)),
+  const { dialog, open, help, confirm } = makeDialogs({
+    button, plan, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
   });
+  const at = (id) => cells.findIndex((c) => c.image.id === id);
+  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle(at(id)), other: (id) => notDuplicate(cells[at(id)]) });
   const single = model.get("single");
-  const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next,
-    single ? null : button("Take suggestions on page", takePage), button("Undo", () => act("undo")),
-    button("Redo", () => act("redo")), button("? Keys", help), apply, status);
-  const root = h("div", { className: "imgclean" }, bar, banner, live, grid, dialog);
+  const looked = (model.get("grades") ?? []).length > 1; // there was a second look: similarities of groups are probabilities
+  const suggest = single ? [] : [button("Accept suggestions on page", takePage),
+    button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
+  const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
+    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), apply, status);
+  const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], set: (fields) => ask({ type: "filter", view, fields }) });
+  const root = h("div", { className: "imgclean" }, bar, single ? null : filters.bar, banner, live, grid, dialog);
   el.append(root);
 
   // ---- to Python
@@ -99,6 +103,7 @@ function render({ model, el }) {
       doubtful = doubtful && pending.size > 0;
       last = m.last;
       shared = m.shared;
+      if (m.filter) filters.sync(m.filter);
       if (m.view) { page = m.page; cursor = 0; drawn = drawn === page ? page : null; }
       const before = shape(pages.get(m.page));
       pages.set(m.page, m.groups);
@@ -114,7 +119,7 @@ function render({ model, el }) {
     pictures(m, buffers) {
       m.ids.forEach((id, k) => {
         const url = URL.createObjectURL(new Blob([buffers[k]], { type: "image/jpeg" }));
-        if (m.full) showFull(id, url);
+        if (m.full) comparison.showFull(id, url);
         else { pictures.set(id, url); asked.delete(id); cells.filter((c) => c.image.id === id).forEach(paintPicture); }
       });
       for (const [id, reason] of Object.entries(m.missing)) {
@@ -128,13 +133,21 @@ function render({ model, el }) {
       count(m.counts);
       if (m.do === "undo" || m.do === "redo") say(`${m.do === "undo" ? "undone" : "done again"}`);
     },
+    filtered(m) {
+      filters.sync(m.filter);
+      pages.clear();
+      page = cursor = 0;
+      drawn = null;
+      ask({ type: "page", page });
+    },
+    aligned(m) { comparison.aligned(m); },
     reload() { pages.clear(); ask({ type: "page", page }); },
     done(m) {
       count(m.counts);
       const action = m.view === view && answered(m.seq);
       if (!action) return;
       if (m.note) say(m.note);
-      if (m.note?.startsWith("wrote")) warn(m.note, "good");
+      if (/^(wrote|suggestions)/.test(m.note ?? "")) warn(m.note, "good");
       if (!m.group || action.page !== page) return; // who has moved on is not pulled back
       go(m.group.page); // what was undone is shown
       if (drawn === page) toGroup(m.group.id, true);
@@ -167,7 +180,8 @@ function render({ model, el }) {
     counts = c;
     const done = single ? "" : `${c.decided} of ${c.groups} groups decided · `;
     const changed = c.relabel ? ` · ${c.relabel} relabelled` : "";
-    status.textContent = `page ${page + 1} of ${last + 1} · ${done}${c.delete} marked for deletion${changed}`;
+    const part = c.shown < c.groups ? `${c.shown} of ${c.groups} groups shown · ` : "";
+    status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}`;
     apply.textContent = c.delete + c.relabel ? `Apply ${c.delete + c.relabel}…` : "Apply…";
     prev.disabled = page === 0;
     next.disabled = page >= last;
@@ -184,7 +198,7 @@ function render({ model, el }) {
     const groups = pages.get(page);
     drawn = page;
     cells = [];
-    grid.replaceChildren(...(groups.length ? groups.map(row) : [h("p", { className: "imgclean-empty", textContent: "No similar images were found: nothing to review." })]));
+    grid.replaceChildren(...(groups.length ? groups.map(row) : [h("p", { className: "imgclean-empty", textContent: counts?.groups ? "No group fits: choose other filters above." : "No similar images were found: nothing to review." })]));
     cursor = Math.max(0, Math.min(cursor, cells.length - 1));
     paint();
     fetchPictures(groups);
@@ -192,10 +206,15 @@ function render({ model, el }) {
   }
 
   function row(group) {
+    const among = (key) => [...new Set(group.images.map((image) => image[key]))].filter(Boolean);
     const differs = (key) => new Set(group.images.map((image) => image[key])).size > 1;
     const head = h("div", { className: "imgclean-head", role: "rowheader" },
       h("span", { textContent: single ? `image ${group.id + 1}` : `group ${group.id + 1}` }),
-      group.similarity === null ? null : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
+      group.similarity === null ? null : looked ? h("b", { textContent: `${(Math.floor(1000 * group.similarity) / 10).toFixed(1)} % sure`, title: "how surely the least certain pair shows one picture" })
+        : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
+      group.grade ? h("span", { textContent: group.grade, title: "the least alike of the copies" }) : null,
+      group.clash ? h("span", { className: "imgclean-flag", textContent: "labels differ" }) : null,
+      group.leak ? h("span", { className: "imgclean-flag", textContent: `leak: ${among("split").join(" and ")}` }) : null,
       single ? null : h("button", { type: "button", tabIndex: -1, textContent: "Compare", onclick: () => lookAt(cells.findIndex((c) => c.group === group)) }));
     const shown = group.images.map((image, k) => cell(group, image, k, differs));
     const more = group.more ? [h("div", { className: "imgclean-more", role: "gridcell", textContent: `and ${group.more} more, which k, a and b decide as well` })] : [];
@@ -215,13 +234,20 @@ function render({ model, el }) {
         onfocus: () => { if (cursor !== at) { cursor = at; paint(); } }, // screen readers move the focus themselves
         onclick: (e) => { focus(at); if (e.target !== label) toggle(at); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
-      h("div", { className: "imgclean-name" }, image.name),
+      what(image, k), h("div", { className: "imgclean-name" }, image.name),
       star && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
     const it = { cell: node, img, image, group, word, label, clash: differs("label") };
     if (single) relabelMenu(it);
     cells.push(it);
     paintPicture(it);
     return node;
+  }
+
+  // Grade, and what was done to a copy, as the second look says it.
+  function what(image, k) {
+    if (single || !k || !image.grade) return null;
+    const said = image.what && image.what !== image.grade ? `: ${image.what}` : "";
+    return h("div", { className: "imgclean-what" }, h("span", { className: "imgclean-grade", textContent: image.grade }), said);
   }
 
   function relabelMenu(it) {
@@ -237,7 +263,7 @@ function render({ model, el }) {
       const mark = marks.get(it.image.id) ?? "";
       it.cell.dataset.mark = mark;
       it.cell.tabIndex = k === cursor ? 0 : -1;
-      it.word.textContent = WORDS[mark] ?? "";
+      it.word.textContent = mark !== "delete" && it.group.apart?.includes(it.image.id) ? "≠ OTHER PICTURE" : WORDS[mark] ?? "";
       const label = labels.get(it.image.id) ?? "";
       if (single) it.label.value = label;
       else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", it.clash); }
@@ -297,12 +323,15 @@ function render({ model, el }) {
     act("mark", { ids: [image.id], value }, { [image.id]: value });
     say(`${image.name}: ${value ?? "no mark"}`);
   }
-  const guess = (group, mark) => Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)]));
-  const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id }, guess(group, (other) => (other === image ? "keep" : "delete")));
+  // What was told apart is spared or not as Python sees the whole group: then the screen waits.
+  const guess = (group, mark) => (group.apart?.length ? {} : Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)])));
+  const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id },
+    guess(group, (other) => (other === image || group.protected?.includes(other.id) ? "keep" : "delete")));
   const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
   // Where groups share images, none may lose its last one: Python decides, the screen waits.
   const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (image, k) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")))));
-  function takePage() { if (pages.get(page)?.length) keepBest(pages.get(page)); focus(cursor); }
+  const notDuplicate = ({ image, group }) => act("not_duplicate", { ids: [image.id], group: group.id });
+  function takePage() { if (pages.get(page)?.length) act("accept_suggestions", { groups: pages.get(page).map((g) => g.id), grade: null }); focus(cursor); }
   function acceptAndGoOn({ group }) {
     if (group.more || group.images.some((image) => !marks.has(image.id))) act("accept", { group: group.id }, guess(group, (image) => marks.get(image.id) ?? "keep"));
     const open = cells.findIndex((c, k) => k > cursor && c.group !== group && c.group.images.some((image) => !marks.has(image.id)));
@@ -310,14 +339,14 @@ function render({ model, el }) {
     else ask({ type: "page", after: group.id, view });
   }
 
-  const lookAt = (k) => { if (cells[k] && !dead) compare(cells[k].image, cells[k].group.images); };
+  const lookAt = (k) => { if (cells[k] && !dead) comparison.compare(cells[k].image, cells[k].group); };
 
   const cellKeys = {
     ArrowRight: () => focus(cursor + 1), ArrowLeft: () => focus(cursor - 1),
     ArrowDown: () => stepGroup(1), ArrowUp: () => stepGroup(-1),
     PageDown: () => go(page + 1), PageUp: () => go(page - 1), Home: () => focus(0), End: () => focus(cells.length - 1),
     d: () => toggle(cursor), Delete: () => toggle(cursor), b: () => keepBest([cells[cursor].group]),
-    k: () => keepOnly(cells[cursor]), a: () => keepAll(cells[cursor]),
+    k: () => keepOnly(cells[cursor]), o: () => notDuplicate(cells[cursor]), a: () => keepAll(cells[cursor]),
     n: () => acceptAndGoOn(cells[cursor]), Enter: () => acceptAndGoOn(cells[cursor]),
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
     " ": () => lookAt(cursor), "?": () => help(),
@@ -327,9 +356,9 @@ function render({ model, el }) {
     // JupyterLab would take "d d" or "x" for "delete this cell".
     if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
     e.stopPropagation();
-    if (dialog.open) return compareKey(e);
+    if (dialog.open) return comparison.compareKey(e);
     if (e.key === "Escape") {
-      if (e.target.tagName === "SELECT") return focus(cursor);
+      if (["SELECT", "INPUT"].includes(e.target.tagName)) return focus(cursor);
       document.activeElement.blur();
       return el.closest(".jp-Cell")?.focus();
     }
@@ -338,10 +367,13 @@ function render({ model, el }) {
     if (drawn === page) cellKeys[e.key]();
   });
 
+  const resized = new ResizeObserver(() => comparison.place());
+  resized.observe(dialog);
   ask({ type: "page", after: -1, view }); // a review goes on at its first open group
   return () => {
     model.off("msg:custom", receive);
     clearTimeout(wanted);
+    resized.disconnect();
     pending.forEach(({ timer }) => clearTimeout(timer));
     pictures.forEach((url) => URL.revokeObjectURL(url));
   };

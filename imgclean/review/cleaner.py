@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,13 +15,23 @@ import traitlets
 
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
+from ..dataset.quarantine import Restored
 from ..find.keepers import human_bytes
-from .session import Applied, Review, as_groups
+from .apply import Applied
+from .filters import Filter
+from .looks import NO_LOOK
+from .regroup import as_groups
+from .session import Review
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 ROW = 40  # images of a group that a row shows; actions on the group reach the others as well
-THUMB, FULL = 240, 2048  # longest sides in pixels of what is sent for the grid and for comparing
+THUMB = 240  # longest side in pixels of what the grid shows
+FULL_SIDES, FULL_BYTES = (
+    (None, 3072, 2048),
+    1_200_000,
+)  # Jupyter drops what is more than 3 MB in three seconds
+SCRIPTS = ("dialogs.js", "compare.js", "filters.js", "cleaner.js")  # one module
 
 
 class ImageCleaner(anywidget.AnyWidget):
@@ -30,11 +41,12 @@ class ImageCleaner(anywidget.AnyWidget):
     the review. `.review` holds everything as plain Python: marks, undo, redo. Call shape of fastai v1.
     """
 
-    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("dialogs.js", "cleaner.js"))
+    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     _css = HERE / "cleaner.css"
     batch_size = traitlets.Int(5).tag(sync=True)
     single = traitlets.Bool(False).tag(sync=True)
     vocab = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(
         self,
@@ -55,8 +67,10 @@ class ImageCleaner(anywidget.AnyWidget):
             raise ValueError(f"batch_size is {batch_size}; show at least one row on a page")
         self.review = Review(items, groups, path, ledger=ledger)
         single = not any(len(g) > 1 for g in groups)
-        super().__init__(batch_size=batch_size, single=single, vocab=list(items.vocab))
+        shown = dict(vocab=list(items.vocab), grades=self.review.grades)
+        super().__init__(batch_size=batch_size, single=single, **shown)
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
+        self._filter, self._order = Filter(), list(range(len(self.review.groups)))
         self.review.on_change(self._show_change)
         self.on_msg(self._receive)
 
@@ -91,9 +105,17 @@ class ImageCleaner(anywidget.AnyWidget):
         "The dataset without the images marked for deletion, with the new labels; has `.dataloaders()` and `.df()`."
         return self.review.cleaned()
 
-    def apply(self, lose_groups: bool = False) -> Applied:
-        "Write `cleaned.csv`, see `Review.apply`."
-        return self.review.apply(lose_groups)
+    def plan(self, action: str = "csv") -> dict:
+        "What `apply` would do; see `Review.plan`."
+        return self.review.plan(action)
+
+    def apply(self, lose_groups: bool | Collection[int] = False, *, action: str = "csv") -> Applied:
+        "Write `cleaned.csv`, and move files if `action` says so; see `Review.apply`."
+        return self.review.apply(lose_groups, action=action)
+
+    def restore(self, manifest: str | os.PathLike | Applied | None = None) -> Restored:
+        "Put the files of a quarantine back, by default of the latest; see `Review.restore`."
+        return self.review.restore(manifest)
 
     def __repr__(self) -> str:
         # The inherited one would serialise every trait.
@@ -106,6 +128,8 @@ class ImageCleaner(anywidget.AnyWidget):
         kinds = {
             "page": self._send_page,
             "pictures": self._send_pictures,
+            "filter": self._set_filter,
+            "align": self._send_alignment,
             "plan": self._send_plan,
             "do": self._act,
         }
@@ -116,34 +140,58 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def _send_page(self, message: dict) -> None:
         with self.review.lock:
-            last = max(0, (len(self.review.groups) - 1) // self.batch_size)
+            last = max(0, (len(self._order) - 1) // self.batch_size)
             focus = None
             if "after" in message:  # the next undecided group; -1 at the start
-                focus = self.review.next_undecided(int(message["after"]))
-                page = 0 if focus is None else focus // self.batch_size
+                focus = self._next_undecided(int(message["after"]))
+                page = 0 if focus is None else self._order.index(focus) // self.batch_size
             else:
                 page = min(max(int(message["page"]), 0), last)
             start = page * self.batch_size
-            rows = range(start, min(start + self.batch_size, len(self.review.groups)))
-            groups = [self._row(g) for g in rows]
+            groups = [self._row(g) for g in self._order[start : start + self.batch_size]]
             answer = {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
-            answer["shared"] = self._shared
+            answer |= {"shared": self._shared, "filter": asdict(self._filter)}
             if "after" in message:  # only the view that asked goes there
                 answer |= {"view": message.get("view"), "focus": focus}
             self.send(answer)
 
+    def _next_undecided(self, after: int) -> int | None:
+        "The first undecided group on screen or behind it, in the order of the filter."
+        here = self._order.index(after) + 1 if after in self._order else 0
+        around = self._order[here:] + self._order[:here]
+        return next((g for g in around if not self.review.is_decided(g)), None)
+
+    def _set_filter(self, message: dict) -> None:
+        "The order stays until the next filter: what is decided meanwhile does not vanish under the hand."
+        wanted = Filter.of(message["fields"])
+        self._filter, self._order = wanted, self.review.select(wanted)
+        self.send({"type": "filtered", "view": message.get("view"), "filter": asdict(wanted)})
+
     def _row(self, g: int) -> dict:
-        group = self.review.groups[g]
+        review, group = self.review, self.review.groups[g]
         alike = [*group.scores, *[None] * (len(group) - len(group.scores))]
-        images = [self._cell(k, score) for k, score in list(zip(group, alike, strict=True))[:ROW]]
+        looks = [NO_LOOK, *review.looks(g)]
+        images = [
+            self._cell(k, score) | {"grade": look.grade, "what": look.what}
+            for k, score, look in list(zip(group, alike, looks, strict=True))[:ROW]
+        ]
         return {
             "id": g,
             "similarity": group.similarity,
             "reason": group.reason,
             "protected": list(group.protected),
+            "grade": review.grade(g),
+            "leak": review.is_leak(g),
+            "clash": review.is_clash(g),
+            "apart": self._apart(g),
             "images": images,
             "more": len(group) - len(images),
         }
+
+    def _apart(self, g: int) -> list[int]:
+        "Images of group `g` that a person told to be other pictures than all the others."
+        parts = self.review.parts(g)
+        return [part[0] for part in parts if len(part) == 1] if len(parts) > 1 else []
 
     def _cell(self, k: int, similarity: float | None) -> dict:
         items = self.review.items
@@ -160,6 +208,14 @@ class ImageCleaner(anywidget.AnyWidget):
             "mark": self.review.mark_of(k),
         }
 
+    def _send_alignment(self, message: dict) -> None:
+        "How two images of a group lie on each other, for the comparison."
+        review, g = self.review, int(message["group"])
+        left, right = review._indices([message["left"], message["right"]])
+        sizes = [review.items.size(k) for k in (left, right)]
+        matrix = review.alignment(left, right, g)
+        self.send({"type": "aligned", "left": left, "right": right, "sizes": sizes, "matrix": matrix})
+
     def _send_pictures(self, message: dict) -> None:
         "JPEGs of the items asked for; those that cannot be shown, with the reason."
         full = bool(message.get("full"))
@@ -167,15 +223,17 @@ class ImageCleaner(anywidget.AnyWidget):
         for k in self.review._indices(message["ids"][:200]):
             try:
                 path = self.review.items.paths[k]
-                buffers.append(_jpeg(path, FULL, 92) if full else _thumb(path, path.stat().st_mtime_ns))
+                buffers.append(_full(path) if full else _thumb(path, path.stat().st_mtime_ns))
                 ids.append(k)
             except OSError as err:
                 missing[k] = str(err) if isinstance(err, UnreadableImage) else "the file does not exist"
         self.send({"type": "pictures", "full": full, "ids": ids, "missing": missing}, buffers)
 
     def _send_plan(self, message: dict) -> None:
-        plan = self.review.plan()
-        self.send({"type": "plan", "view": message.get("view"), **plan, "bytes": human_bytes(plan["bytes"])})
+        plan = self.review.plan(message.get("action", "csv"))
+        plan |= {"bytes": human_bytes(plan["bytes"]), "n_refused": len(plan["refused"])}
+        plan |= {"refused": dict(list(plan["refused"].items())[:8]), "files": []}
+        self.send({"type": "plan", "view": message.get("view"), **plan})
 
     def _act(self, message: dict) -> None:
         seq, review = message["seq"], self.review
@@ -184,16 +242,18 @@ class ImageCleaner(anywidget.AnyWidget):
             "relabel": lambda: review.relabel(message["ids"], message["value"]),
             "keep_only": lambda: review.keep_only(message["ids"][0], message["group"]),
             "keep_all": lambda: review.keep_all(message["group"]),
+            "not_duplicate": lambda: review.not_duplicate(message["ids"], message["group"]),
             "keep_best": lambda: review.keep_best(message["groups"]),
+            "accept_suggestions": lambda: _accepted(review, message["groups"], message["grade"]),
             "accept": lambda: review.accept(message["group"]),
             "undo": review.undo,
             "redo": review.redo,
-            "apply": lambda: str(review.apply(bool(message["lose_groups"]))),
+            "apply": lambda: _applied(review.apply(bool(message["lose_groups"]), action=message["action"])),
         }
         reply = {"seq": seq, "view": message.get("view")}
         try:
             answer = actions[message["do"]]()
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, ImportError) as err:
             self.send({"type": "refused", **reply, "text": str(err), "counts": self._counts()})
             return
         if message["do"] in ("undo", "redo"):
@@ -204,25 +264,41 @@ class ImageCleaner(anywidget.AnyWidget):
         self.send({"type": "done", **reply, "note": note, "counts": self._counts()})
 
     def _group_of(self, items: list[int]) -> dict | None:  # {"id": group, "page": page}
-        "The first group that shows one of `items`."
-        changed = set(items)
-        g = next((g for g, ks in enumerate(self.review.groups) if changed.intersection(ks)), None)
-        return None if g is None else {"id": g, "page": g // self.batch_size}
+        "The first group on the pages that shows one of `items`."
+        changed, groups = set(items), self.review.groups
+        at = next((at for at, g in enumerate(self._order) if changed.intersection(groups[g])), None)
+        return None if at is None else {"id": self._order[at], "page": at // self.batch_size}
 
     def _show_change(self, change: dict) -> None:
         "Tell every view, so that several views of one review agree."
-        big = len(change["marks"]) + len(change["labels"]) > 500
-        self.send({"type": "reload"} if big else {"type": "changed", **change, "counts": self._counts()})
+        if change["apart"] or len(change["marks"]) + len(change["labels"]) > 500:
+            self.send({"type": "reload"})
+        else:
+            self.send({"type": "changed", **change, "counts": self._counts()})
 
     def _counts(self) -> dict:
         review = self.review
         return {
             "groups": len(review.groups),
-            "decided": sum(review.is_decided(g) for g in range(len(review.groups))),
+            "decided": review.n_decided,
             "delete": len(review.deleted),
             "relabel": len(review.relabeled),
             "images": len(review.items),
+            "shown": len(self._order),
         }
+
+
+def _accepted(review: Review, groups: list[int] | None, grade: str | None) -> str:
+    n = review.accept_suggestions(groups, grade)
+    return (
+        f"suggestions accepted: {n} images marked; u or Undo takes it back"
+        if n
+        else "nothing was left to suggest"
+    )
+
+
+def _applied(done: Applied) -> str:
+    return f"{done}. cleaner.restore() brings them back" if done.quarantined else str(done)
 
 
 def _items(dataset) -> Items:
@@ -238,9 +314,19 @@ def _thumb(path: Path, _mtime: int) -> bytes:
     return _jpeg(path, THUMB, 82)
 
 
-def _jpeg(path: Path, side: int, quality: int) -> bytes:
+def _full(path: Path) -> bytes:
+    "The picture as large as one message may be."
+    for side in FULL_SIDES:
+        data = _jpeg(path, side, 92)
+        if len(data) <= FULL_BYTES:
+            break
+    return data
+
+
+def _jpeg(path: Path, side: int | None, quality: int) -> bytes:
     im = open_image(path, size=side)
-    im.thumbnail((side, side))  # never enlarges
+    if side:
+        im.thumbnail((side, side))  # never enlarges
     out = io.BytesIO()
     im.save(out, "JPEG", quality=quality)
     return out.getvalue()

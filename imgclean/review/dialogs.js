@@ -1,15 +1,16 @@
-// The dialogs of the grid: keys, confirmation of Apply, comparison of two images. Joined with cleaner.js to one module.
+// The dialogs of the grid: keys, confirmation of Apply; compare.js adds the comparison. Joined with cleaner.js to one module.
 
 const KEYS = [
   ["← → ↑ ↓", "move within a group, between groups"],
   ["d, Delete, click", "mark for deletion, or take the mark away"],
   ["k", "keep this one, delete the rest of the group"],
-  ["a", "keep all: these are not duplicates"],
+  ["a", "keep all: these are not duplicates, and will not be shown together again"],
+  ["o", "this one is another picture than the rest of the group"],
   ["b", "take the suggestion: keep the one with the star"],
   ["n, Enter", "keep what carries no mark, go to the next undecided group"],
   ["u, Shift+U", "undo, redo"],
   ["l", "change the label"],
-  ["Space", "compare at full size: s side by side, f flicker, x difference"],
+  ["Space", "compare at full size: s side by side, f flicker, x difference, v overlay, + − zoom"],
   ["PageUp, PageDown, Home, End", "pages; first and last image of the page"],
   ["?, Esc", "this list; give the keyboard back to the notebook"],
 ];
@@ -26,13 +27,12 @@ function h(tag, props = {}, ...kids) {
   return node;
 }
 
-// The grid lends its button, its maps of marks and pictures, and what it does: post, apply(lose), toggle(item), back().
-function makeDialogs({ button, marks, pictures, post, apply, toggle, back }) {
-  let compared = null; // {left, rest, at, mode, full} while two images are compared
-  const dialog = h("dialog", { className: "imgclean-dialog", onclose: () => { compared = null; back(); } });
+// The grid lends its button and what it does: plan(action), apply(details), back(), closed().
+function makeDialogs({ button, plan, apply, back, closed }) {
+  const dialog = h("dialog", { className: "imgclean-dialog", onclose: () => { closed(); back(); } });
 
   function open(...kids) {
-    compared = null;
+    closed();
     dialog.replaceChildren(...kids.filter((kid) => kid !== null));
     if (!dialog.open) dialog.showModal();
   }
@@ -40,64 +40,37 @@ function makeDialogs({ button, marks, pictures, post, apply, toggle, back }) {
     const rows = KEYS.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
     open(h("h3", { textContent: "Keys" }), h("table", {}, ...rows), button("Close", () => dialog.close()));
   }
-  function confirm(plan) {
-    const lost = plan.lost.length;
-    const agree = h("input", { type: "checkbox", onchange: () => { yes.disabled = lost > 0 && !agree.checked; } });
-    const yes = button("Write cleaned.csv", () => { dialog.close(); apply(agree.checked); }, "imgclean-apply");
-    yes.disabled = lost > 0;
-    const groups = plan.lost.slice(0, 8).map((g) => `#${g + 1}`).join(", ") + (lost > 8 ? ", …" : "");
+
+  const ACTIONS = {
+    csv: ["Write cleaned.csv", "only write cleaned.csv: no image file is touched"],
+    quarantine: ["Write cleaned.csv and move", "also move the files to the folder .imgclean/quarantine, from where they can be restored"],
+    trash: ["Write cleaned.csv and trash", "also send the files to the system's trash; what it does not take goes to the quarantine"],
+  };
+  function confirm(p) {
+    const n = p.lost.length;
+    const agree = h("input", { type: "checkbox", onchange: () => { yes.disabled = n > 0 && !agree.checked; } });
+    const yes = button(ACTIONS[p.action][0], () => { dialog.close(); apply({ action: p.action, lose_groups: agree.checked }); }, "imgclean-apply");
+    yes.disabled = n > 0;
+    const groups = p.lost.slice(0, 8).map((g) => `#${g + 1}`).join(", ") + (n > 8 ? ", …" : "");
     const cancel = button("Cancel", () => dialog.close());
+    const ways = Object.entries(ACTIONS).map(([action, [, what]]) => h("label", {},
+      h("input", { type: "radio", name: "imgclean-action", value: action, checked: action === p.action, onchange: () => plan(action) }), ` ${what}`));
+    const paragraph = (text) => (text ? h("p", { textContent: text }) : null);
+    const refused = Object.entries(p.refused ?? {}).map(([name, why]) => h("li", { textContent: `${name}: ${why}` }));
+    const more = (p.n_refused ?? 0) - refused.length;
+    const again = dialog.open; // another way was chosen: the choice keeps the focus
     open(h("h3", { textContent: "Apply the decisions?" }),
-      h("p", { textContent: `${plan.csv} will list ${plan.images - plan.delete} of ${plan.images} images: ${plan.delete} are left out (${plan.bytes}), ${plan.relabel} carry a new label.` }),
-      plan.unreadable ? h("p", { textContent: plan.unreadable === 1 ? "1 file that cannot be read is left out, too." : `${plan.unreadable} files that cannot be read are left out, too.` }) : null,
-      h("p", { textContent: "No image file is touched. An existing cleaned.csv is kept in the folder .imgclean." }),
-      lost ? h("label", { className: "imgclean-lose" }, agree, ` ${lost} group${lost > 1 ? "s" : ""} would lose every copy (${groups}). I mean it.`) : null,
+      paragraph(`${p.csv} will list ${p.images - p.delete} of ${p.images} images: ${p.delete} are left out${p.action === "csv" ? ` (${p.bytes})` : ""}, ${p.relabel} carry a new label.`),
+      h("fieldset", {}, h("legend", { textContent: "The image files" }), ...ways),
+      p.action === "csv" ? null : paragraph(`${p.move} files (${p.bytes}) leave the folder.`),
+      p.unreadable ? paragraph(p.unreadable === 1 ? "1 file that cannot be read is left out, too." : `${p.unreadable} files that cannot be read are left out, too.`) : null,
+      refused.length ? h("div", {}, paragraph("Not done:"), h("ul", {}, ...refused, more > 0 ? h("li", { textContent: `and ${more} more` }) : "")) : null,
+      paragraph("An existing cleaned.csv is kept in the folder .imgclean."),
+      n ? h("label", { className: "imgclean-lose" }, agree, ` ${n} group${n > 1 ? "s" : ""} would lose every copy (${groups}). I mean it.`) : null,
       h("p", {}, cancel, " ", yes));
-    cancel.focus();
+    if (again) dialog.querySelector("input:checked").focus();
+    else cancel.focus();
   }
 
-  function compare(left, images) {
-    const rest = images.filter((image) => image.id !== left.id);
-    open(h("div", { className: "imgclean-caption" }), h("div", { className: "imgclean-stage", tabIndex: 0 }),
-      h("p", {}, h("kbd", { textContent: "s" }), " side by side ", h("kbd", { textContent: "f" }), " flicker ", h("kbd", { textContent: "x" }), " difference ",
-        h("kbd", { textContent: "← →" }), " other image ", h("kbd", { textContent: "d" }), " mark the right one ", button("Close", () => dialog.close())));
-    compared = { left, rest, at: 0, mode: "side", full: new Map() };
-    showPair();
-    dialog.querySelector(".imgclean-stage").focus();
-  }
-  function showPair() {
-    const { left, rest, at, mode, full } = compared;
-    const right = rest[at];
-    const stage = dialog.querySelector(".imgclean-stage");
-    stage.dataset.mode = mode;
-    stage.classList.remove("imgclean-flip");
-    const shown = right ? [left, right] : [left];
-    const lacking = shown.filter((image) => !full.has(image.id)).map((image) => image.id);
-    stage.replaceChildren(...shown.map((image) => h("img", { alt: image.name, src: full.get(image.id) ?? pictures.get(image.id) ?? "", "data-id": image.id })));
-    const say1 = (image) => `${image.name} (${image.pixels}, ${image.bytes})${marks.has(image.id) ? " " + WORDS[marks.get(image.id)] : ""}`;
-    dialog.querySelector(".imgclean-caption").textContent = shown.map(say1).join("  |  ");
-    if (lacking.length) post({ type: "pictures", ids: lacking, full: true });
-  }
-  function showFull(id, url) {
-    if (!compared || compared.full.has(id)) return URL.revokeObjectURL(url);
-    compared.full.set(id, url);
-    const img = dialog.querySelector(`img[data-id="${id}"]`);
-    if (img) img.src = url;
-  }
-  function compareKey(e) {
-    if (!compared) return;
-    const { rest } = compared;
-    const modes = { s: "side", f: "flicker", x: "difference" };
-    if (e.key === "f" && compared.mode === "flicker") { // flickers only as fast as a person presses (WCAG 2.3.1)
-      dialog.querySelector(".imgclean-stage").classList.toggle("imgclean-flip");
-    } else if (modes[e.key]) { compared.mode = modes[e.key]; showPair(); }
-    else if (e.key === "ArrowRight" && rest.length) { compared.at = (compared.at + 1) % rest.length; showPair(); }
-    else if (e.key === "ArrowLeft" && rest.length) { compared.at = (compared.at + rest.length - 1) % rest.length; showPair(); }
-    else if (e.key === "d" && rest.length) { toggle(rest[compared.at].id); showPair(); }
-    else if (e.key === " ") dialog.close();
-    else return;
-    e.preventDefault();
-  }
-
-  return { dialog, help, confirm, compare, compareKey, showFull };
+  return { dialog, open, help, confirm };
 }

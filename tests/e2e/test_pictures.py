@@ -5,28 +5,79 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 CODE = """from imgclean.all import *
 path = sample_dataset("imgclean-pictures").path
-ds, idxs = DatasetFormatter.from_similars(path, progress=False)
-ImageCleaner(ds, idxs, path, duplicates=True)"""
+ds, idxs = DatasetFormatter.from_similars(path, min_precision=.99, progress=False)
+cleaner = ImageCleaner(ds, idxs, path, duplicates=True)
+cleaner"""
+RELABEL = "ImageCleaner(ds, [3, 11, 20, 28], path, duplicates=False)"
 
 
-def test_the_grid(open_notebook, tmp_path):
-    nb = open_notebook("duplicates.ipynb", [CODE])
-    nb.page.set_viewport_size({"width": 1180, "height": 980})
+@pytest.fixture
+def shoot(tmp_path):
+    "Take a picture of the page under a name; it must show something."
+
+    def take(page, name):
+        time.sleep(0.5)
+        target = Path(os.environ.get("IMGCLEAN_PICTURES", tmp_path)) / f"{name}.png"
+        page.screenshot(path=target)
+        picture = Image.open(target).convert("RGB")
+        shown = np.asarray(picture)
+        assert shown.shape == (980, 1180, 3) and len(np.unique(shown.reshape(-1, 3), axis=0)) > 3000
+        picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)  # a quarter of the bytes
+
+    return take
+
+
+def theme(page, name, is_light):
+    page.evaluate(
+        "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }", name
+    )
+    page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=is_light)
+
+
+def test_the_grid(open_notebook, shoot):
+    nb = open_notebook("duplicates.ipynb", [CODE, RELABEL])
+    page = nb.page
+    page.set_viewport_size({"width": 1180, "height": 980})
     nb.command("application:toggle-left-area")
     nb.command("notebook:run-cell")
-    nb.page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=120000)
-    nb.page.locator(".imgclean-cell").nth(1).focus()
-    for key in ("d", "ArrowRight", "d", "ArrowDown", "b"):
-        nb.page.keyboard.press(key)
-    nb.page.wait_for_function(
+    page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=180000)
+    page.locator(".imgclean-cell").nth(1).focus()
+    for key in ("d", "ArrowRight", "d", "ArrowDown", "b", "ArrowDown", "ArrowRight", "o"):
+        page.keyboard.press(key)
+    page.wait_for_function(
         "[...document.querySelectorAll('.imgclean-cell img')].every(i => i.naturalWidth > 0)"
     )
-    time.sleep(0.5)
-    target = Path(os.environ.get("IMGCLEAN_PICTURES", tmp_path)) / "grid.png"
-    nb.page.screenshot(path=target)
-    shown = np.asarray(Image.open(target).convert("RGB"))
-    assert shown.shape == (980, 1180, 3) and len(np.unique(shown.reshape(-1, 3), axis=0)) > 10_000
+    page.wait_for_function("document.querySelector('.imgclean').innerText.includes('OTHER PICTURE')")
+    time.sleep(1)
+    page.evaluate("document.querySelector('.imgclean').scrollTop = 0")
+    shoot(page, "grid")
+    page.evaluate("document.querySelector('.imgclean').scrollTop = 1e6")
+    theme(page, "JupyterLab Dark", "false")
+    shoot(page, "dark")
+    theme(page, "JupyterLab Light", "true")
+
+    page.locator("button", has_text="Compare").nth(1).click()
+    loaded = "[...document.querySelectorAll('.imgclean-pane img')].every(i => i.src.startsWith('blob:') && i.naturalWidth > 0)"
+    for key, mode in (("s", "side"), ("x", "difference"), ("v", "overlay")):
+        page.keyboard.press(key)
+        page.wait_for_function(loaded)
+        shoot(page, f"compare-{mode}")
+    page.keyboard.press("Escape")
+
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_label("also move the files").check()
+    page.wait_for_function("document.querySelector('dialog').innerText.includes('leave the folder')")
+    shoot(page, "apply")
+    page.keyboard.press("Escape")
+
+    page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
+    nb.command("notebook:run-cell")
+    page.wait_for_selector("select.imgclean-label", timeout=60000)
+    page.locator("select.imgclean-label").first.select_option(index=2)
+    page.evaluate("document.querySelectorAll('.imgclean')[1].scrollIntoView()")
+    shoot(page, "relabel")

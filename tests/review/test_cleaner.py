@@ -1,7 +1,9 @@
 """The Python side of the wire, with messages as the kernel delivers them; no browser."""
 
 import io
+import sys
 
+import numpy as np
 import pytest
 from pictures import picture
 from PIL import Image
@@ -126,11 +128,12 @@ def test_actions_are_acknowledged_after_they_are_on_disk(wire, cleaner):
     wire(type="do", do="keep_only", seq=8, ids=[4], group=0)
     assert cleaner.deleted == [0, 2] and cleaner.kept == [4]
     wire(type="do", do="keep_all", seq=9, group=1)
-    wire(type="do", do="keep_best", seq=10, groups=[0, 1])
+    wire(type="do", do="keep_best", seq=10, groups=[0])
+    wire(type="do", do="keep_best", seq=11, groups=[1])
     assert cleaner.deleted == [2, 4, 7] and cleaner.undecided == []
-    wire(type="do", do="relabel", seq=11, ids=[0], value="dog")
+    wire(type="do", do="relabel", seq=12, ids=[0], value="dog")
     assert cleaner.relabeled == {0: "dog"} and cleaner.decisions["cat/a.jpg"] == "keep"
-    for _ in range(5):
+    for _ in range(6):
         wire(type="do", do="undo", seq=12)
     assert cleaner.deleted == [] and wire(type="do", do="undo", seq=13)[-1]["note"] == "nothing to undo"
     wire(type="do", do="redo", seq=14)
@@ -141,11 +144,79 @@ def test_apply_asks_first_and_refuses_to_lose_a_group(wire, cleaner, shop):
     wire(type="do", do="mark", seq=1, ids=[5, 7], value="delete")
     (plan,) = wire(type="plan")
     assert (plan["delete"], plan["images"], plan["lost"]) == (2, 8, [1])
-    (refused,) = wire(type="do", do="apply", seq=2, lose_groups=False)
+    (refused,) = wire(type="do", do="apply", seq=2, lose_groups=False, action="csv")
     assert refused["type"] == "refused" and "lose every copy" in refused["text"]
     assert not (shop / "cleaned.csv").exists()
-    (done,) = wire(type="do", do="apply", seq=3, lose_groups=True)
+    (done,) = wire(type="do", do="apply", seq=3, lose_groups=True, action="csv")
     assert done["note"].startswith("wrote") and len((shop / "cleaned.csv").read_text().splitlines()) == 7
+
+
+def test_apply_moves_files_if_asked_and_says_how_they_come_back(wire, cleaner, shop):
+    wire(type="do", do="keep_best", seq=1, groups=[1])
+    (plan,) = wire(type="plan", action="quarantine")
+    assert (plan["action"], plan["move"], plan["n_refused"]) == ("quarantine", 1, 0)
+    (done,) = wire(type="do", do="apply", seq=2, lose_groups=False, action="quarantine")
+    assert "cleaner.restore() brings them back" in done["note"] and not (shop / "dog/d.jpg").exists()
+    (plan,) = wire(type="plan", action="quarantine")
+    assert plan["refused"] == {"dog/d.jpg": "the file is gone already"} and plan["files"] == []
+    assert cleaner.restore().restored == ["dog/d.jpg"] and cleaner.plan("quarantine")["move"] == 1
+
+
+def test_without_send2trash_the_trash_is_refused(wire, monkeypatch):
+    monkeypatch.setitem(sys.modules, "send2trash", None)
+    (refused,) = wire(type="do", do="apply", seq=2, lose_groups=False, action="trash")
+    assert refused["type"] == "refused" and "imgclean[trash]" in refused["text"]
+
+
+def test_filters_choose_the_pages(items):
+    wire = Wire(
+        ImageCleaner(items, [Group((0, 1), 0.9), Group((2, 5), 0.99), Group((6, 7), 0.95)], batch_size=1)
+    )
+    (page,) = wire(type="page", page=0)
+    assert page["filter"]["state"] == "all" and page["groups"][0]["grade"] is None
+    (filtered,) = wire(type="filter", fields={"sort": "similarity", "min_similarity": 0.95}, view="v")
+    assert filtered["type"] == "filtered" and filtered["filter"]["sort"] == "similarity"
+    pages = [wire(type="page", page=p)[0] for p in (0, 1)]
+    assert [p["groups"][0]["id"] for p in pages] == [1, 2] and pages[0]["last"] == 1
+    assert pages[0]["counts"]["shown"] == 2 and pages[0]["groups"][0]["clash"]
+    wire(type="do", do="accept", seq=1, group=1)
+    (ahead,) = wire(type="page", after=1, view="v")
+    assert (ahead["focus"], ahead["page"]) == (2, 1)  # group 0 is not among these
+    done = wire(type="do", do="undo", seq=2)[-1]
+    assert done["group"] == {"id": 1, "page": 0}
+    wire(type="filter", fields={"label": "no such"})
+    assert wire(type="page", page=0)[0]["groups"] == [] and wire(type="page", after=-1)[0]["focus"] is None
+
+
+def test_suggestions_are_accepted_for_a_page_or_for_all_exact(wire, cleaner):
+    done = wire(type="do", do="accept_suggestions", seq=1, groups=[1], grade=None)[-1]
+    assert "2 images marked" in done["note"] and cleaner.deleted == [7]
+    done = wire(type="do", do="accept_suggestions", seq=2, groups=None, grade="exact")[-1]
+    assert cleaner.deleted == [2, 4, 7]  # files with the same bytes
+    done = wire(type="do", do="accept_suggestions", seq=3, groups=None, grade="exact")[-1]
+    assert done["note"] == "nothing was left to suggest"
+
+
+def test_another_picture_is_shown_as_such(wire, cleaner):
+    changed, _ = wire(type="do", do="not_duplicate", seq=1, ids=[4], group=0)
+    assert changed["type"] == "reload" and cleaner.kept == [4]
+    assert [g["apart"] for g in wire(type="page", page=0)[0]["groups"]] == [[4], []]
+    assert ImageCleaner(cleaner.review.items, [(0, 2, 4)]).review.groups == [(0, 2)]
+
+
+def test_how_two_images_lie_on_each_other(wire):
+    (answer,) = wire(type="align", left=2, right=4, group=0)
+    assert answer["sizes"] == [(96, 80)] * 2 and answer["matrix"] == [1, 0, 0, 1, 0, 0]  # equal files
+    assert wire(type="align", left=0, right=5, group=0)[0]["matrix"] is None
+
+
+def test_large_pictures_are_sent_as_large_as_a_message_may_be(wire, shop):
+    noise = np.random.default_rng(0).integers(0, 256, (2600, 3400, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((3400, 2600)).save(shop / "cat/a.jpg", quality=95)
+    picture(1, (3400, 2600)).save(shop / "cat/c.jpg")
+    wire(type="pictures", ids=[0, 2], full=True)
+    noisy, plain = (Image.open(io.BytesIO(b)) for b in wire.sent[0][1])
+    assert max(noisy.size) == 2048 and plain.size == (3400, 2600)
 
 
 def test_what_cannot_be_recorded_is_refused(wire, cleaner, monkeypatch):
@@ -161,7 +232,9 @@ def test_what_cannot_be_recorded_is_refused(wire, cleaner, monkeypatch):
     "message",
     [
         {}, {"type": "rm -rf"}, {"type": "page"}, {"type": "page", "page": "x"}, {"type": "pictures", "ids": [99]},
-        {"type": "pictures", "ids": "all"}, {"type": "do"}, {"type": "do", "do": "format", "seq": 1},
+        {"type": "pictures", "ids": "all"}, {"type": "do"}, {"type": "filter"}, {"type": "filter", "fields": {"sort": "x"}},
+        {"type": "filter", "fields": [1]}, {"type": "align", "left": 0, "right": 1, "group": 99}, {"type": "plan", "action": "rm"},
+        {"type": "filter", "fields": {"label": []}}, {"type": "do", "do": "accept_suggestions", "seq": 1}, {"type": "do", "do": "format", "seq": 1},
         {"type": "do", "do": "mark", "seq": 1}, {"type": "do", "do": "_record", "seq": 1},
         {"type": ["page"]},
     ],

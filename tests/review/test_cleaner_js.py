@@ -12,9 +12,9 @@ HERE = Path(imgclean.review.__file__).parent
 FAKE = """
 window.sent = []; window.dead = false; window.mute = false;
 const listeners = [];
-const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
-  {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: 'cat', split: null, pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
-const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8};
+const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, grade: 'edited', leak: g === 1, clash: g === 1, apart: [], protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
+  {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: g === 1 && j ? 'dog' : 'cat', split: g === 1 ? ['train', 'valid'][j] : null, grade: j ? 'edited' : null, what: j ? 'cropped to 72 %' : '', pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
+const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4};
 window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
 const answers = window.answers = {
   page: m => {
@@ -23,8 +23,10 @@ const answers = window.answers = {
     const answer = {type: 'page', page, last: 1, groups: groups.slice(2 * page, 2 * page + 2), counts, shared: Boolean(window.shared)};
     emit(focus === undefined ? answer : {...answer, view: m.view, focus: focus < 0 ? null : focus});
   },
+  align: m => emit({type: 'aligned', left: m.left, right: m.right, sizes: [[90, 60], [45, 30]], matrix: window.matrix ?? null}),
+  filter: m => emit({type: 'filtered', view: m.view, filter: m.fields}),
   pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
-  plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
+  plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', action: m.action ?? 'csv', move: 2, refused: window.refused ?? {}, images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
   do: m => {
     if (window.refuse) return emit({type: 'refused', seq: m.seq, view: m.view, text: 'the disk is full', counts});
     if (m.do === 'keep_best') m.groups.forEach(g => emit({type: 'changed', do: m.do, marks: {[2 * g]: 'keep', [2 * g + 1]: 'delete'}, labels: {}, counts}));
@@ -32,7 +34,7 @@ const answers = window.answers = {
   },
 };
 const model = {
-  get: name => ({single: SINGLE, vocab: ['cat', 'dog']})[name],
+  get: name => ({single: SINGLE, vocab: ['cat', 'dog'], grades: ['exact', 'edited']})[name],
   on: (_, f) => listeners.push(f), off: (_, f) => listeners.splice(listeners.indexOf(f), 1),
   send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
 };
@@ -94,6 +96,7 @@ def test_a_click_marks_and_a_second_takes_it_back(grid):
         ("ArrowRight k", {"do": "keep_only", "ids": [1], "group": 0}, ["delete", "keep", "", ""]),
         ("ArrowDown a", {"do": "keep_all", "group": 1}, ["", "", "keep", "keep"]),
         ("b", {"do": "keep_best", "groups": [0]}, ["keep", "delete", "", ""]),
+        ("ArrowRight o", {"do": "not_duplicate", "ids": [1], "group": 0}, ["", "", "", ""]),
         ("n", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
         ("Enter", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
         ("u", {"do": "undo"}, ["", "", "", ""]),
@@ -116,6 +119,8 @@ def test_what_the_screen_guesses_spares_what_is_protected(grid):
     grid.evaluate("window.mute = true")
     for key in ("b", "ArrowDown", "b"):
         grid.keyboard.press(key)
+    assert marks(grid) == ["keep", "delete", "keep", "keep"]
+    grid.keyboard.press("k")
     assert marks(grid) == ["keep", "delete", "keep", "keep"]
 
 
@@ -188,7 +193,7 @@ def test_answers_to_another_view_are_not_taken(grid):
     seq = did(grid)[-1]["seq"]
     grid.evaluate(f"emit({{type: 'refused', seq: {seq}, view: 'other', text: 'not yours'}})")
     grid.evaluate(
-        "emit({type: 'plan', view: 'other', lost: [], csv: '', images: 1, delete: 0, relabel: 0, bytes: ''})"
+        "emit({type: 'plan', view: 'other', action: 'csv', lost: [], csv: '', images: 1, delete: 0, relabel: 0, bytes: ''})"
     )
     assert marks(grid)[0] == "delete" and not grid.locator("dialog").is_visible()
     assert not grid.locator(".imgclean-banner").is_visible()
@@ -311,6 +316,21 @@ def test_apply_asks_first_with_cancel_in_focus(grid):
     ask_to_apply(grid)
     grid.get_by_role("button", name="Write cleaned.csv").click()
     assert did(grid)[-1]["do"] == "apply" and did(grid)[-1]["lose_groups"] is False
+    assert did(grid)[-1]["action"] == "csv"
+
+
+def test_files_are_moved_only_where_a_person_says_so(grid):
+    grid.evaluate("window.refused = {'a/<b>.jpg': 'it is protected'}")
+    ask_to_apply(grid)
+    grid.get_by_label("also move the files").check()
+    dialog = grid.locator("dialog")
+    grid.wait_for_function(
+        "document.querySelector('dialog').innerText.includes('2 files (2 kB) leave the folder')"
+    )
+    assert "a/<b>.jpg: it is protected" in dialog.inner_text()
+    assert grid.evaluate("document.activeElement.value") == "quarantine"
+    grid.get_by_role("button", name="Write cleaned.csv and move").click()
+    assert did(grid)[-1]["action"] == "quarantine"
 
 
 def test_losing_every_copy_needs_a_tick(grid):
@@ -318,9 +338,125 @@ def test_losing_every_copy_needs_a_tick(grid):
     ask_to_apply(grid)
     write = grid.get_by_role("button", name="Write cleaned.csv")
     assert write.is_disabled() and "#2" in grid.locator("dialog").inner_text()
-    grid.locator("dialog input").check()
+    grid.locator("dialog .imgclean-lose input").check()
     write.click()
     assert did(grid)[-1]["lose_groups"] is True
+
+
+def test_rows_say_what_was_done_and_what_is_wrong(grid):
+    rows = grid.locator(".imgclean-row")
+    assert "edited: cropped to 72 %" in rows.nth(0).inner_text() and "leak" not in rows.nth(0).inner_text()
+    assert "99.0 % sure" in rows.nth(0).inner_text()
+    assert "labels differ" in rows.nth(1).inner_text() and "leak: train and valid" in rows.nth(1).inner_text()
+    bold = grid.evaluate("[...document.querySelectorAll('.imgclean-facts b')].map(b => b.textContent)")
+    assert bold == ["train", "valid"]  # sizes are the same
+
+
+def test_filters_are_asked_of_python_and_shown_in_every_view(grid):
+    grid.get_by_label("Show").select_option("undecided")
+    grid.get_by_label("labels differ").check()
+    grid.get_by_label("Similarity from").fill("0.95")
+    grid.get_by_label("Sort").select_option("grade")
+    asked = [m for m in grid.evaluate("window.sent") if m["type"] == "filter"][-1]["fields"]
+    assert asked == {"state": "undecided", "label": None, "grade": None, "min_similarity": 0.95, "leak": False,
+                     "clash": True, "sort": "grade"}  # fmt: skip
+    grid.evaluate(
+        "emit({type: 'filtered', filter: {state: 'decided', sort: 'size', label: 'dog', leak: true}})"
+    )
+    assert (
+        grid.get_by_label("Show").input_value() == "decided"
+        and grid.locator(".imgclean-filters select").nth(1).input_value() == "dog"
+    )
+    assert (
+        grid.get_by_label("across splits").is_checked()
+        and not grid.get_by_label("labels differ").is_checked()
+    )
+    start(grid)
+    assert "d" not in grid.evaluate("window.leak") and did(grid) == []
+
+
+def test_a_filter_that_nothing_fits_says_so(grid):
+    grid.evaluate(
+        "answers.page = m => emit({type: 'page', page: 0, last: 0, groups: [], counts: {...{groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 0}}})"
+    )
+    grid.get_by_label("Show").select_option("decided")
+    grid.wait_for_selector(".imgclean-empty")
+    assert "choose other filters" in grid.locator(".imgclean-empty").inner_text()
+    assert "0 of 4 groups shown" in grid.locator(".imgclean-status").inner_text()
+
+
+def test_suggestions_are_taken_for_a_page_or_for_all_exact(grid):
+    grid.get_by_role("button", name="Accept suggestions on page").click()
+    assert (did(grid)[-1]["do"], did(grid)[-1]["groups"]) == ("accept_suggestions", [0, 1])
+    grid.get_by_role("button", name="Accept all exact").click()
+    assert (did(grid)[-1]["groups"], did(grid)[-1]["grade"]) == (None, "exact")
+    assert marks(grid) == [""] * 4  # what is suggested, Python knows
+
+
+def test_another_picture_is_said_in_words(grid):
+    grid.evaluate("""() => {
+      const g = {id: 0, similarity: .9, reason: '', more: 0, protected: [], apart: [1], images: [0, 1].map(id => (
+        {id, name: `n${id}`, label: 'cat', split: null, pixels: '9×9', bytes: '1 kB', similarity: 1, mark: id ? 'keep' : null}))};
+      emit({type: 'page', page: 0, last: 1, groups: [g], counts: {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4}}) }""")
+    assert "≠ OTHER PICTURE" in grid.locator(".imgclean-cell").nth(1).inner_text()
+    assert "≠" not in grid.locator(".imgclean-cell").nth(0).inner_text()
+    start(grid)
+    grid.keyboard.press("k")  # Python knows whom this reaches
+    assert did(grid)[-1]["do"] == "keep_only" and marks(grid) == ["", "keep"]
+
+
+BOXES = "[...document.querySelectorAll('.imgclean-pane img')].map(i => { const b = i.getBoundingClientRect(), p = i.parentElement.getBoundingClientRect(); return [b.left - p.left, b.top - p.top, b.width, b.height] })"
+
+
+def compare(grid, *keys):
+    start(grid)
+    for key in (" ", *keys):
+        grid.keyboard.press(key)
+    grid.wait_for_timeout(100)
+    return grid.evaluate(BOXES)
+
+
+def test_pictures_of_different_sizes_are_compared_at_one_scale(grid):
+    left, right = compare(grid)
+    assert left == pytest.approx(right, abs=0.5) and left[2] / left[3] == pytest.approx(1.5, abs=0.01)
+
+
+def test_zoom_and_pan_move_both_pictures_alike(grid):
+    before = compare(grid)
+    grid.keyboard.press("+")
+    left, right = grid.evaluate(BOXES)
+    assert left == pytest.approx(right, abs=0.5) and left[2] == pytest.approx(1.4 * before[0][2], abs=1)
+    box = grid.locator(".imgclean-pane").first.bounding_box()
+    grid.mouse.move(box["x"] + 50, box["y"] + 50)
+    grid.mouse.down()
+    grid.mouse.move(box["x"] + 80, box["y"] + 30)
+    grid.mouse.up()
+    moved = grid.evaluate(BOXES)
+    for a, b in zip(moved, (left, right), strict=True):
+        assert [a[0] - b[0], a[1] - b[1]] == pytest.approx([30, -20], abs=0.5)
+    grid.mouse.wheel(0, -200)
+    assert grid.evaluate(BOXES)[1][2] == pytest.approx(moved[1][2] * 2.718**0.5, rel=0.01)
+    grid.keyboard.press("1")
+    assert grid.evaluate(BOXES)[0][2] == pytest.approx(90, abs=0.5)
+    grid.keyboard.press("0")
+    assert grid.evaluate(BOXES)[0] == pytest.approx(before[0], abs=0.5)
+
+
+def test_the_right_picture_lies_where_it_was_verified(grid):
+    grid.evaluate("window.matrix = [-1, 0, 0, 1, 70, 10]")  # mirrored, and a crop of the left one
+    left, right = compare(grid, "v")
+    scale = left[2] / 90
+    assert right == pytest.approx(
+        [left[0] + 25 * scale, left[1] + 10 * scale, 45 * scale, 30 * scale], abs=0.5
+    )
+    assert "aligned as checked" in grid.locator(".imgclean-caption").inner_text()
+    assert "edited: cropped to 72 %" in grid.locator(".imgclean-caption").inner_text()
+    grid.keyboard.press("g")
+    fitted = grid.evaluate(BOXES)[1]
+    assert (
+        fitted == pytest.approx(left, abs=0.5)
+        and "not aligned" in grid.locator(".imgclean-caption").inner_text()
+    )
 
 
 def test_compare_has_its_own_keys_and_gives_the_focus_back(grid):
@@ -328,9 +464,9 @@ def test_compare_has_its_own_keys_and_gives_the_focus_back(grid):
     grid.keyboard.press(" ")
     stage = grid.locator(".imgclean-stage")
     assert stage.locator("img").count() == 2
-    for key, mode in (("x", "difference"), ("f", "flicker"), ("s", "side")):
+    for key, mode in (("x", "difference"), ("f", "flicker"), ("v", "overlay"), ("s", "side")):
         grid.keyboard.press(key)
-        assert stage.get_attribute("data-mode") == mode
+        assert stage.get_attribute("data-mode") == mode and stage.locator("img").count() == 2
     grid.keyboard.press("ArrowDown")  # must not move the grid behind
     grid.keyboard.press("d")
     assert did(grid)[-1]["ids"] == [1]

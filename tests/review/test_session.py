@@ -10,7 +10,9 @@ from pictures import picture
 
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
-from imgclean.review.session import EveryCopyLost, Review, as_groups
+from imgclean.review.apply import EveryCopyLost
+from imgclean.review.regroup import as_groups
+from imgclean.review.session import Review
 
 
 @pytest.fixture
@@ -49,13 +51,16 @@ def test_each_action_does_what_it_says(review):
     assert state(review) == ([0, 3, 4], [2], {})
     review.keep_all(0)
     assert state(review) == ([3], [0, 2, 4], {})
-    review.keep_best([0, 1])
+    review.keep_best([0, 1])  # of many groups at once: what was told to be no duplicate stays
+    assert state(review) == ([3, 7], [0, 2, 4, 5], {})
+    review.keep_best(0)  # of this one: so they are duplicates after all
     assert state(review) == ([2, 3, 4, 7], [0, 5], {})
     review.relabel(0, "dog")
     assert review.relabeled == {0: "dog"} and review.label_of(0) == "dog"
     review.relabel(0, "cat")  # its old label again
     assert review.relabeled == {}
     assert review.decisions["cat/c.jpg"] == "delete" and review.undecided == []
+    assert not review.is_apart(0, 2)  # nobody is told apart any more
 
 
 def test_no_suggestion_deletes_what_is_protected(items):
@@ -66,8 +71,10 @@ def test_no_suggestion_deletes_what_is_protected(items):
     other = Review(items, groups[:1], ledger=items.root / "other.jsonl")
     other.keep_best(0)
     assert other.kept == [0, 4] and other.deleted == [2]
-    other.mark(4, "delete")  # what a person says counts
-    assert other.deleted == [2, 4]
+    with pytest.raises(ValueError, match=r"dog/a.jpg is protected"):  # not in silence either
+        other.mark([2, 4], "delete")
+    other.keep_only(2)
+    assert other.kept == [0, 2, 4] and other.deleted == []
 
 
 def test_accept_keeps_only_what_is_undecided(review):
@@ -275,6 +282,7 @@ def test_wrong_arguments_are_refused(review, items, tmp_path):
         (lambda: review.mark(99, "delete"), "no item 99"),
         (lambda: review.mark(-1, "delete"), "no item -1"),
         (lambda: review.mark(0, "burn"), "'burn'"),
+        (lambda: review.relabel(0, ["cat"]), "the label is"),
         (lambda: review.keep_all(2), "no group 2"),
         (lambda: Review(items, [(0, 99)]), "idxs name item 99, but there are 8 images"),
         (lambda: Review(items, [], tmp_path / "nowhere"), "is no folder"),
@@ -284,14 +292,6 @@ def test_wrong_arguments_are_refused(review, items, tmp_path):
         with pytest.raises((ValueError, OSError), match=message):
             call()
     assert state(review) == ([], [], {})
-
-
-def test_as_groups_takes_what_finders_and_v1_return():
-    assert as_groups([(1, 0), [3, 2, 4]]) == [(1, 0), (3, 2, 4)]
-    assert as_groups([1, 0, 3, 2], duplicates=True) == [(1, 0), (3, 2)]
-    assert as_groups(np.array([1, 0])) == [(1,), (0,)] == as_groups([1, 0], duplicates=False)
-    group = Group((1, 0), 0.9)
-    assert as_groups([group])[0] is group and as_groups([]) == []
 
 
 def test_two_reviews_of_one_folder_share_decisions_and_undo(review):
@@ -349,19 +349,3 @@ def test_next_undecided_group(items):
     assert [review.next_undecided(g) for g in (-1, 0, 2)] == [2, 2, 2]
     review.keep_best(2)
     assert review.next_undecided() is None and Review(items, []).next_undecided() is None
-
-
-def test_arrays_of_pairs_are_groups_and_nonsense_is_refused():
-    torch = pytest.importorskip("torch")
-    pairs = [[0, 2], [5, 7]]
-    for idxs in (
-        np.array(pairs),
-        torch.tensor(pairs),
-        [torch.tensor(p) for p in pairs],
-        [np.array(p) for p in pairs],
-    ):
-        assert as_groups(idxs, duplicates=True) == [(0, 2), (5, 7)]
-    assert as_groups(torch.tensor([1, 0]), duplicates=True) == [(1, 0)]
-    for idxs in ([0.0, 2.0], [(0, 2), 5], ["a.jpg", "b.jpg"], [None]):
-        with pytest.raises(TypeError, match="give groups of item indices"):
-            as_groups(idxs)

@@ -1,0 +1,163 @@
+"""Images out of the dataset and back: a quarantine folder beside them, whose manifest is written before anything moves.
+
+No file is ever deleted here: it is renamed into the quarantine, or handed to the system's trash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from uuid import uuid4
+
+from .cleaned import FOLDER, sync_folder
+from .stored import read_json, written_whole
+
+KIND, VERSION = "quarantine", 1
+MANIFEST, FILES = "manifest.json", "files"
+
+
+class Moved(NamedTuple):
+    "What `move_out` did"
+
+    quarantined: list[str]  # names
+    trashed: list[str]
+    failed: dict[str, str]  # name -> why the file is still where it was
+
+
+class Restored(NamedTuple):
+    "What `restore` did"
+
+    restored: list[str]  # names
+    in_place: list[str]  # that were never moved, or are back already
+    failed: dict[str, str]  # name -> why it is not back
+
+    def __str__(self) -> str:
+        done = f"restored {len(self.restored)} files, {len(self.in_place)} were in place"
+        return done + "".join(f"\n{name}: {why}" for name, why in self.failed.items())
+
+
+def write_manifest(
+    root: Path,
+    files: Mapping[str, list],  # name below `root`, with forward slashes -> fingerprint
+) -> Path:
+    "A new quarantine folder below `root`, empty but for the manifest of what shall move there, which is on the disk."
+    folder = root / FOLDER / KIND / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}"
+    (folder / FILES).mkdir(parents=True)
+    about = {"imgclean": KIND, "version": VERSION, "files": dict(files)}
+    with written_whole(folder / MANIFEST) as f:
+        f.write(json.dumps(about, indent=1).encode())  # ASCII, whatever the file names hold
+    for parent in (folder, *list(folder.parents)[:3]):
+        sync_folder(parent)
+    return folder / MANIFEST
+
+
+def move_out(
+    manifest: Path,
+    trash: Callable[[str], None] | None = None,  # tried first, as `system_trash`
+) -> Moved:
+    "Move the files of `manifest` into its folder; one that cannot be moved stays, and stops none of the others."
+    done = Moved([], [], {})
+    for name in _files(manifest):
+        source, target = _source(manifest, name), _target(manifest, name)
+        try:
+            if os.path.lexists(target):  # from an earlier call
+                done.failed[name] = f"another file of this name is in {target} already"
+                continue
+            if trash and _trashed(trash, source):
+                done.trashed.append(name)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(source, target)
+            done.quarantined.append(name)
+        except OSError as err:
+            done.failed[name] = _why(err)
+    return done
+
+
+def restore(
+    manifest: str | os.PathLike,  # of a quarantine, or its folder
+) -> Restored:
+    """Put every file of a quarantine back where it was; harmless when it is called again.
+
+    Raises `ValueError` where `manifest` is none. Nothing is written over: where a file is in the way, both stay.
+    """
+    manifest = Path(manifest)
+    manifest = manifest / MANIFEST if manifest.is_dir() else manifest
+    done = Restored([], [], {})
+    for name in _files(manifest):
+        source, target = _source(manifest, name), _target(manifest, name)
+        try:
+            if not os.path.lexists(target):
+                if os.path.lexists(source):
+                    done.in_place.append(name)
+                else:
+                    done.failed[name] = (
+                        "neither in the quarantine nor in its place; look in the system's trash"
+                    )
+            elif os.path.lexists(source):
+                done.failed[name] = f"another file is in its place; this one is still in {target}"
+            else:
+                source.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(target, source)
+                done.restored.append(name)
+        except OSError as err:
+            done.failed[name] = _why(err)
+    return done
+
+
+def manifests(root: Path) -> list[Path]:
+    "The manifests of all quarantines below `root`, oldest first."
+    found = (root / FOLDER / KIND).glob(f"*/{MANIFEST}")
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
+
+
+def system_trash() -> Callable[[str], None]:
+    "What sends a file to the system's trash; raises `ImportError` where send2trash is not installed."
+    try:
+        from send2trash import send2trash
+    except ImportError as err:
+        raise ImportError(
+            "action='trash' needs send2trash, which is not installed; run `pip install imgclean[trash]`, "
+            "or use action='quarantine'"
+        ) from err
+    return send2trash
+
+
+def _trashed(trash: Callable[[str], None], path: Path) -> bool:
+    "Whether the trash took the file; it is known to fail on network drives and in containers."
+    try:
+        trash(str(path))
+    except Exception:  # each system's trash raises its own
+        return False
+    return not os.path.lexists(path)
+
+
+def _files(manifest: Path) -> list[str]:
+    wrong = f"{str(manifest)!r} is no manifest of a quarantine; give the {MANIFEST} that apply returned"
+    try:
+        about = read_json(manifest)
+        if about["imgclean"] != KIND or about["version"] != VERSION:
+            raise ValueError(wrong)
+        names = list(about["files"])
+    except (ValueError, KeyError, TypeError) as err:
+        raise ValueError(wrong) from err
+    forged = [n for n in names if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
+    if forged:
+        raise ValueError(f"{str(manifest)!r} names {forged[0]!r}, which lies outside of its dataset")
+    return names
+
+
+def _source(manifest: Path, name: str) -> Path:
+    return Path(os.path.abspath(manifest)).parents[3] / name  # root/.imgclean/quarantine/<time>/manifest.json
+
+
+def _target(manifest: Path, name: str) -> Path:
+    return Path(os.path.abspath(manifest)).parent / FILES / name
+
+
+def _why(err: OSError) -> str:
+    return (err.strerror or str(err)).lower()
