@@ -28,12 +28,12 @@ def pairs_to_judge(
 ) -> Groups:  # each of two images, most likely copies first; for `ImageCleaner(ds, …)`
     """The pairs whose answers would tell most about where to cut; the likeliest and the unlikeliest are among them.
 
-    Mark one of the two for deletion where they are one picture, and "not a duplicate" where they are not; then
-    `calibrate_by_review`. Raises `ValueError` where `idxs` have no calibration to refine.
+    No image is in two of them. Mark one of the two for deletion where they are one picture, keep both where they
+    are not; then `calibrate_by_review`. Judge before you review `idxs` in the same folder: a mark on an
+    image counts wherever it is shown. Raises `ValueError` where `idxs` have no calibration to refine.
     """
     found, key = _calibrated(idxs), ds.key()
-    c, asked = found.candidates, np.sort(pairs_to_ask(found.calibration, n, seed))
-    asked = Pairs(c.i[asked], c.j[asked], c.score[asked])
+    asked = _without_shared_images(found.candidates, pairs_to_ask(found.calibration, 3 * n, seed), n)
     groups = []
     for i, j, score in asked:
         groups += group_pairs(Pairs.of([i], [j], [score]), partial(Facts, ds))
@@ -51,8 +51,8 @@ def calibrate_by_review(
 ) -> Groups:
     """The groups at the threshold that fits what a person said, in a `review` or as a mapping of pairs to answers.
 
-    Of a review, a candidate pair was answered yes where one of the two is marked for deletion and no where they
-    are "not a duplicate"; a pair of which both are kept or nothing is marked has no answer. Pairs answered yes are in
+    Of a review, a group of two was answered yes where one of them is marked for deletion, and no where both are kept as
+    no duplicates; any other has no answer. Pairs answered yes are in
     the new groups, those answered no are not; `found.calibration` has the new estimate. No image is
     looked at again. Raises `ValueError` where there is no calibration to refine.
     """
@@ -64,10 +64,21 @@ def calibrate_by_review(
     calibration = refined(found.calibration, candidates.score.astype(np.float64), asked, told)
     taken = candidates.score >= np.float32(calibration.cut)
     taken[asked] = told
-    score = candidates.score.copy()
-    score[asked[told]] = 1.0
+    score = np.where(np.isin(np.arange(len(candidates)), asked[told]), 1.0, candidates.score)
     kept = Pairs.of(candidates.i[taken], candidates.j[taken], score[taken])
     return idxs.regroup(replace(found, pairs=kept, cut=calibration.cut, calibration=calibration))
+
+
+def _without_shared_images(pairs: Pairs, places: np.ndarray, n: int) -> Pairs:
+    "At most `n` of the pairs at `places`, from all over them, best first."
+    used, taken = set(), []
+    for k in np.concatenate([places[start::3] for start in range(3)]):
+        both = {int(pairs.i[k]), int(pairs.j[k])}
+        if len(taken) < n and not both & used:
+            used |= both
+            taken.append(k)
+    taken = np.sort(np.array(taken, dtype=np.int64))
+    return Pairs(pairs.i[taken], pairs.j[taken], pairs.score[taken])
 
 
 def _calibrated(idxs: Groups) -> Found:

@@ -316,60 +316,6 @@ def test_full_size_undoes_the_views():
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("quarters", range(4))
-def test_the_eight_ways_to_lay_one_on_the_other(flip, quarters):
-    im = scene(1)
-    other = Image.fromarray(np.rot90(np.asarray(ImageOps.mirror(im) if flip else im), quarters))
-    a, b = view_of(im, im.size), view_of(other, other.size)
-    thumb, found = directly(a, b)
-    seen = overlap(a, b, found)
-    assert (
-        thumb > 0.99 and found.mirrored == flip and seen.ncc > 0.98 and min(seen.cover_i, seen.cover_j) > 0.98
-    )
-
-
-def test_overlap_of_a_crop():
-    im = scene(1)
-    part = im.crop((80, 60, 240, 180))
-    a, b = view_of(im, im.size), view_of(part, part.size)
-    seen = overlap(a, b, Alignment(np.array([[0.5, 0, 63.75], [0, 0.5, 47.75]]), False))
-    assert seen.ncc > 0.95 and seen.agree > 0.95
-    assert seen.cover_i == pytest.approx(0.25, abs=0.01) and seen.cover_j == pytest.approx(1, abs=0.01)
-
-
-def test_rescaled_is_the_same_map_on_finer_pixels():
-    m = np.array([[0.9, 0.2, 5.0], [-0.2, 0.9, -3.0]])
-    fine = rescaled(m, 2.0, 3.0)
-    centre = np.array([10.0, 20.0])
-    at = fine @ [*(3 * centre + 1), 1]  # the centre of a pixel that became three
-    assert np.allclose(at, 2 * (m @ [*centre, 1]) + 0.5)
-
-
-def test_geometry_says_what_was_done_rather_than_what_undoes_it():
-    turn = np.deg2rad(30)
-    # In pixels, y downwards, this matrix turns clockwise; so the copy was turned the other way.
-    back = 0.5 * np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]])
-    made = geometry(back, False)
-    assert (
-        made.turn == pytest.approx(-30)
-        and made.scale == pytest.approx(2)
-        and made.stretch == pytest.approx(1)
-    )
-    assert geometry(back, True).turn == pytest.approx(30)
-
-
-def test_full_size_undoes_the_views():
-    a, b = view_of(scene(1, (640, 480)), (640, 480)), view_of(scene(1, (320, 240)), (320, 240))
-    matrix = full_size(a, b, directly(a, b)[1])
-    assert np.allclose(matrix, [[2, 0, 0.5], [0, 2, 0.5]], atol=1e-6) and max(a.grey.shape) == SIDE
-
-
-def test_tiny_pictures_without_contrast_correlate_with_nothing():
-    plain, other = (view_of(Image.new("RGB", (32, 32), c), (32, 32)) for c in ("white", "grey"))
-    assert tiny_ncc(plain, other) == (0.0, False)
-
-
-@pytest.mark.parametrize("flip", [False, True])
 def test_nudged_finds_what_is_a_little_beside(flip):
     im = scene(3, (256, 192))
     turned = (ImageOps.mirror(im) if flip else im).transform(
