@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from time import perf_counter
 
 import numpy as np
@@ -23,9 +23,10 @@ from .find.pairs import Pairs
 from .find.similarity import cosines, nearest
 from .find.stages import candidates, equal_pairs, hash_pairs, linked_pairs, neighbour_pairs
 from .find.verify import Album, Check, checked
+from .find.whitening import Whitening
 
 log = logging.getLogger(__name__)
-NEIGHBOURS = 5  # of each image; with what they link, no fewer true pairs than 10 and half the work (docs/benchmarks.md)
+NEIGHBOURS = 4  # of each image, and as many by whitened vectors: more true pairs than 10, in half as many (docs/benchmarks.md)
 HASHED = 100_000  # images up to which every two perceptual hashes are compared
 PLANTED = 200  # copies
 UNCALIBRATED = 0.5  # probability that a pair needs where there are too few images to plant copies among
@@ -94,7 +95,8 @@ def find_duplicates(
     second = _SecondLook(items, cache, num_workers)
     contents, stages = _by_hashes(items, num_workers, progress)
     watch.lap("hash")
-    stages.append(("neighbours", _neighbours(vectors)))
+    near = _Neighbours(vectors)
+    stages.append(("neighbours", near.pairs()))
     pairs, names = candidates(stages, vectors)
     watch.lap("compare")
     checks = second(pairs, progress)
@@ -104,7 +106,7 @@ def find_duplicates(
         for i, j, name in zip(pairs.i, pairs.j, names, strict=True)
     ]  # of a crowd of equal files the stage pairs each with the first alone
     watch.lap("check")
-    calibration = _calibration(vectors, items, look, checked(pairs, checks), second, min_precision, seed)
+    calibration = _calibration(near, items, look, checked(pairs, checks), second, min_precision, seed)
     watch.lap("calibrate")
     cut = calibration.cut if calibration else UNCALIBRATED
     ranked = checked(pairs, checks)
@@ -170,8 +172,28 @@ def _by_hashes(
     return hashes.content, [(name, pairs) for name, pairs in hash_pairs(hashes) if name != "same pixels"]
 
 
-def _neighbours(vectors: np.ndarray) -> Pairs:
-    return neighbour_pairs(*nearest(vectors, min(NEIGHBOURS, max(len(vectors) - 1, 1))))
+class _Neighbours:
+    "The nearest of some vectors, as they are and whitened"
+
+    def __init__(self, vectors: np.ndarray):
+        self.n, self.whitening = len(vectors), Whitening(vectors)
+        self.kinds = [vectors, *([self.whitening(vectors)] if self.whitening.dims else [])]
+
+    def pairs(self) -> Pairs:
+        "Each pair of neighbours once; of two scores the better one."
+        k = min(NEIGHBOURS, max(self.n - 1, 1))
+        found = [neighbour_pairs(*nearest(kind, k)) for kind in self.kinds]
+        return reduce(Pairs.merge, found)
+
+    def of(self, others: np.ndarray) -> list[tuple[int, int]]:
+        "Each row of `others` with each of its neighbours, sorted."
+        asked = [others, *([self.whitening(others)] if self.whitening.dims else [])]
+        k, found = min(NEIGHBOURS, self.n), set()
+        for x, kind in zip(asked, self.kinds, strict=True):
+            index, _ = nearest(x, k, others=kind)
+            row, place = np.nonzero(index >= 0)
+            found.update(zip(row.tolist(), index[row, place].tolist(), strict=True))
+        return sorted(found)
 
 
 def _with_linked(vectors, pairs, names, checks, second) -> tuple[Pairs, list[str], list[Check]]:
@@ -188,7 +210,7 @@ def _arrays(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return pairs.i, pairs.j, pairs.score
 
 
-def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> Calibration | None:
+def _calibration(near, items, look, ranked, second, min_precision, seed) -> Calibration | None:
     with tempfile.TemporaryDirectory(prefix="imgclean-") as folder:
         copies = plant(items, min(PLANTED, len(items)), folder, seed)
         if not len(copies.items):
@@ -196,7 +218,7 @@ def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> C
         of_copies, readable = look(copies.items)
         if len(readable) != len(copies.items):  # a transform that some of them broke
             return None
-        same, other = _planted_scores(vectors, of_copies, copies, ranked, second)
+        same, other = _planted_scores(near, of_copies, copies, ranked, second)
         second.forget(copies.items)
     try:
         return calibrate(
@@ -208,12 +230,11 @@ def _calibration(vectors, items, look, ranked, second, min_precision, seed) -> C
         return None
 
 
-def _planted_scores(vectors, of_copies, copies, ranked, second) -> tuple[np.ndarray, np.ndarray]:
+def _planted_scores(near, of_copies, copies, ranked, second) -> tuple[np.ndarray, np.ndarray]:
     "Probabilities of each planted copy with its source, 0 where it is no candidate, and with other pictures."
-    n = len(vectors)
-    index, score = nearest(of_copies, min(NEIGHBOURS, n), others=vectors)
-    copy, place = np.nonzero(index >= 0)
-    pairs = Pairs.of(copy + n, index[copy, place], score[copy, place])
+    n, vectors = near.n, near.kinds[0]
+    copy, image = np.array(near.of(of_copies), dtype=np.int64).reshape(-1, 2).T
+    pairs = Pairs.of(copy + n, image, cosines(vectors, image, copy, others=of_copies))
     second.add(copies.items)
     p = np.array([check.probability for check in second(pairs)])
     source = copies.sources[pairs.i - n]

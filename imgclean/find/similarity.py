@@ -57,12 +57,19 @@ def similar_pairs(
     return _join(Rows(emb, _device(device)), None, low, n, max_pairs, metric, prefilter, block)
 
 
-def cosines(emb: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:  # (m,) float32
-    "Cosine similarity of rows `i` and `j` of `emb` (n, d), pair by pair; 0 with a row of zeros."
+def cosines(
+    emb: np.ndarray,  # (n, d) float
+    i: np.ndarray,  # (m,) int
+    j: np.ndarray,  # (m,) int
+    *,
+    others: np.ndarray | None = None,  # (k, d): rows `j` are of these
+) -> np.ndarray:  # (m,) float32
+    "Cosine similarity of rows `i` and `j`, pair by pair; 0 with a row of zeros."
     found = np.empty(len(i), dtype=np.float32)
+    others = emb if others is None else others
     for start in range(0, len(i), CHUNK):
         some = slice(start, start + CHUNK)
-        a, b = (np.asarray(emb[k[some]], dtype=np.float32) for k in (i, j))
+        a, b = np.asarray(emb[i[some]], np.float32), np.asarray(others[j[some]], np.float32)
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         found[some] = np.clip(np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12), -1, 1)
     return found
