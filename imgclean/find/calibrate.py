@@ -90,7 +90,8 @@ def calibrate(
     _check(scores, same, other, min_precision)
     with threadpool_limits(1):  # of three numbers to fit, several threads make hard work
         probability = _posterior(scores, same, other)
-        cut, precision, recall = _cut(scores, same, other, min_precision, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        cut, precision, recall = _cut(scores, probability, same, other, min_precision, rng)
     edits = tuple(edits) if edits is not None else ("",) * len(same)
     if len(edits) != len(same):
         raise ValueError(f"there are {len(edits)} edits for {len(same)} planted copies; give one for each")
@@ -162,7 +163,7 @@ def _with_own_share(z: np.ndarray, planted: float) -> np.ndarray:
     return expit(z - logit(planted) + share)
 
 
-def _cut(scores, same, other, min_precision, rng) -> tuple[float, Estimate, Estimate]:
+def _cut(scores, probability, same, other, min_precision, rng) -> tuple[float, Estimate, Estimate]:
     """The lowest cut above which `scores` are of true pairs in the wanted share, in nine of ten cases; what to expect there.
 
     A case: other copies might have been planted, and pairs of probability p turn out true with probability p.
@@ -177,17 +178,22 @@ def _cut(scores, same, other, min_precision, rng) -> tuple[float, Estimate, Esti
         if (s > 0).any() and len(scores):
             true = rng.random(len(scores)) < _posterior(ranked, s, o)
             precisions.append((true.cumsum() / count)[ends])
-    cut, precision = cut_of(ranked[ends], precisions, min_precision)
+    cut, precision = cut_of(ranked[ends], probability[order][ends], precisions, min_precision)
     return cut, precision, estimate((same >= cut).mean(), [(s >= cut).mean() for s in draws])
 
 
 def cut_of(
     levels: np.ndarray,  # (m,) different scores, falling
+    probability: np.ndarray,  # (m,) that a pair of that score is true
     precisions: list[np.ndarray],  # of each case, (m,): the precision if all down to that level are taken
     min_precision: float,
 ) -> tuple[float, Estimate]:
-    "The lowest cut that has the precision in nine of ten cases, and the precision to expect there."
-    good = np.flatnonzero(np.percentile(precisions, 10, axis=0) >= min_precision) if precisions else []
+    """The lowest cut that has the precision in nine of ten cases, and the precision to expect there.
+
+    Many sure pairs leave room for some that are most likely wrong: those are not taken.
+    """
+    high = np.percentile(precisions, 10, axis=0) >= min_precision if precisions else np.zeros(len(levels), bool)
+    good = np.flatnonzero(high & (probability >= 0.5))
     if not len(good):
         return _between(levels, -1), Estimate(1.0, 0.0, 1.0)
     at_cut = [p[good[-1]] for p in precisions]

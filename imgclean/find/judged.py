@@ -90,4 +90,5 @@ def _cut(scores, z, curve, covariance, min_precision, rng):
     for slope, shift in rng.multivariate_normal(curve, covariance, DRAWS if len(scores) else 0):
         true = rng.random(len(z)) < expit(max(slope, 0.05) * z + shift)
         precisions.append((true.cumsum() / count)[ends])
-    return cut_of(ranked[ends], precisions, min_precision)
+    likely = expit(curve[0] * z[ends] + curve[1])
+    return cut_of(ranked[ends], likely, precisions, min_precision)

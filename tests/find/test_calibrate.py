@@ -78,6 +78,13 @@ def test_the_cut_lies_midway_between_what_is_taken_and_the_next():
     assert none.cut == pytest.approx((1 + 0.2) / 2) and none.recall.value == 0.95
 
 
+def test_many_sure_pairs_leave_no_room_for_unlikely_ones():
+    scores = np.array([0.999] * 3000 + [0.1] * 20 + [0.0005] * 3000)
+    same, other = np.full(200, 0.999), np.concatenate([np.full(880, 0.0005), np.full(20, 0.1)])
+    found = calibrate(scores, same, other)
+    assert found.probability[3000] < 0.5 and 0.1 < found.cut < 0.999
+
+
 def test_where_even_certainty_is_not_enough_nothing_is_taken():
     assert _between(np.array([1.0, 0.5]), -1) > 1
     close = np.array([0.5, np.nextafter(0.5, 0)])  # nothing lies between
