@@ -39,7 +39,7 @@ from .pairs import Pairs
 from .tiny import TINY, tiny_verdict
 
 GRADES = ("exact", "re-encoded", "edited", "same scene", "similar")
-IMAGE_BYTES = 200_000  # what is kept of an image at most
+IMAGE_BYTES = 320_000  # what is kept of an image at most
 BATCH = 64  # pairs that a thread takes at a time
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 

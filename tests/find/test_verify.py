@@ -260,7 +260,7 @@ def test_a_mirrored_descriptor_is_that_of_the_mirror_image():
     apart = np.abs(x[:, None] - there.xy[:, 0]) + np.abs(here.xy[:, 1:] - there.xy[:, 1])
     assert (apart.min(axis=1) < 1).mean() > 0.5  # SIFT itself is not quite symmetric
     off = [
-        np.abs(d[:, None].astype(int) - there.descriptors).sum(axis=2).min(axis=1)
+        np.abs(d[:, None] - there.descriptors).sum(axis=2).min(axis=1)
         for d in (here.descriptors[:, MIRRORED], here.descriptors)
     ]
     assert np.median(off[0]) < 0.2 * np.median(off[1])
