@@ -13,7 +13,7 @@ from .dataset.items import Items
 from .features.cache import CHECKS, Cache, fingerprint_of
 from .find import tiny
 from .find.pairs import Pairs
-from .find.verify import BIAS, WEIGHTS, Album, Check, verify_pairs
+from .find.verify import BIAS, WEIGHTS, Check, verify_pairs
 
 SCHEME = (
     1  # another number forgets all checks: count up where a change of `verify_pairs` changes what it says
@@ -29,14 +29,13 @@ def remembered_checks(
     cache: bool | str | os.PathLike = False,  # True: the user's cache folder; or a folder
     num_workers: int | None = None,
     progress: bool = True,
-    album: Album | None = None,  # see `verify_pairs`
 ) -> list[Check]:
     """What `verify_pairs` returns, computed for those pairs alone that are not in the `cache`.
 
     A pair is known by the content of both files and their cosine. Each batch is on the disk before the next begins.
     """
     if not cache:
-        return verify_pairs(items, pairs, num_workers=num_workers, progress=progress, album=album)
+        return verify_pairs(items, pairs, num_workers=num_workers, progress=progress)
     store = Cache(None if cache is True else cache)
     keys = _keys(store, items, pairs)
     known = {
@@ -51,7 +50,7 @@ def remembered_checks(
             store.put(ABOUT, list(rows), np.stack(list(rows.values())))
 
     some = Pairs(pairs.i[todo], pairs.j[todo], pairs.score[todo])
-    new = verify_pairs(items, some, num_workers=num_workers, progress=progress, album=album, done=keep)
+    new = verify_pairs(items, some, num_workers=num_workers, progress=progress, done=keep)
     fresh = dict(zip(todo.tolist(), new, strict=True))
     return [fresh[k] if k in fresh else known[key] for k, key in enumerate(keys)]
 

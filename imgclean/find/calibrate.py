@@ -192,7 +192,9 @@ def cut_of(
 
     Many sure pairs leave room for some that are most likely wrong: those are not taken.
     """
-    high = np.percentile(precisions, 10, axis=0) >= min_precision if precisions else np.zeros(len(levels), bool)
+    high = (
+        np.percentile(precisions, 10, axis=0) >= min_precision if precisions else np.zeros(len(levels), bool)
+    )
     good = np.flatnonzero(high & (probability >= 0.5))
     if not len(good):
         return _between(levels, -1), Estimate(1.0, 0.0, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 from .hamming import oriented_pairs
 from .linkage import connected
 from .pairs import Pairs
-from .similarity import cosines
+from .similarity import cosines, nearest
+from .whitening import Whitening
 
 if TYPE_CHECKING:
     from ..features.hashes import Hashes
@@ -47,6 +49,34 @@ def neighbour_pairs(index: np.ndarray, score: np.ndarray) -> Pairs:
     i, j = np.maximum(a, b), np.minimum(a, b)
     _, first = np.unique(i * len(index) + j, return_index=True)
     return Pairs.of(i[first], j[first], score[first])
+
+
+class Neighbours:
+    "The `k` nearest of some vectors, as they are and whitened"
+
+    def __init__(self, vectors: np.ndarray, k: int):  # (n, d) float
+        self.vectors, self.k, self.whitening = vectors, k, Whitening(vectors)
+        self._kinds = [vectors, *([self.whitening(vectors)] if self.whitening.dims else [])]
+
+    def pairs(self) -> Pairs:
+        "Each pair of neighbours once."
+        k = min(self.k, max(len(self.vectors) - 1, 1))
+        found = [neighbour_pairs(*nearest(kind, k)) for kind in self._kinds]
+        return reduce(Pairs.merge, found)
+
+    def of(
+        self, others: np.ndarray
+    ) -> list[tuple[int, int]]:  # (row of `others`, row of the vectors), sorted
+        "Each row of `others` (m, d) with each of its neighbours."
+        if not len(others):
+            return []
+        asked = [others, *([self.whitening(others)] if self.whitening.dims else [])]
+        k, found = min(self.k, len(self.vectors)), set()
+        for x, kind in zip(asked, self._kinds, strict=True):
+            index, _ = nearest(x, k, others=kind)
+            row, place = np.nonzero(index >= 0)
+            found.update(zip(row.tolist(), index[row, place].tolist(), strict=True))
+        return sorted(found)
 
 
 def linked_pairs(same: Pairs, known: Pairs) -> Pairs:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import zip_longest
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from threadpoolctl import threadpool_limits
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..dataset.cleaned import content_digest
@@ -40,7 +42,8 @@ from .tiny import TINY, tiny_verdict
 
 GRADES = ("exact", "re-encoded", "edited", "same scene", "similar")
 IMAGE_BYTES = 320_000  # what is kept of an image at most
-BATCH = 64  # pairs that a thread takes at a time
+BATCH = 64  # pairs that a process takes at a time
+FEW = 200  # pairs for which no processes are forked
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
@@ -71,16 +74,15 @@ def verify_pairs(
     items: Items,
     pairs: Pairs,  # of `items`; the score is the cosine of their embeddings
     *,
-    num_workers: int | None = None,  # threads; None: as many as cores
+    num_workers: int | None = None,  # processes, on Linux; None: as many as cores where it pays
     progress: bool = True,
-    album: Album | None = None,  # of these items, what is known of them from earlier pairs
     done: Callable[[np.ndarray, list[Check]], None]
     | None = None,  # told of places in `pairs` and their checks
 ) -> list[Check]:
-    """A `Check` for each of `pairs`, in their order; the same however many threads work.
+    """A `Check` for each of `pairs`, in their order; the same however many processes work.
 
-    `done` is called with some of them whenever they are ready, in the thread of the caller. Each image is decoded once as long as the memory lasts, and its keypoints are computed once and only if a pair
-    needs them. An image that cannot be read is the same as none. Raises `IndexError` where `pairs` are not of
+    `done` is called with some of them whenever they are ready. A process decodes each image once as long as the memory
+    lasts, and its keypoints are computed once and only if a pair needs them. An image that cannot be read is the same as none. Raises `IndexError` where `pairs` are not of
     `items`. Method: RootSIFT (Arandjelovic and Zisserman 2012) and RANSAC, then correlation of what overlaps;
     measurements: docs/verify.md.
     """
@@ -89,24 +91,50 @@ def verify_pairs(
             f"the pairs name image {int(pairs.i.max())} of {len(items)}; give the items that they were found in"
         )
     checks: list[Check] = [NOTHING] * len(pairs)
-    album = album or Album(items)
-    order = _neighbours_together(pairs, len(items))
-    batches = [order[k : k + BATCH] for k in range(0, len(order), BATCH)]
-
-    def look(batch: np.ndarray) -> list[Check]:
-        return [album.check(int(pairs.i[k]), int(pairs.j[k]), float(pairs.score[k])) for k in batch]
-
-    workers = num_workers or os.cpu_count() or 1
-    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
-        with bar:
-            for batch, found in zip(batches, pool.map(look, batches), strict=True):
-                for k, check in zip(batch, found, strict=True):
-                    checks[k] = check
-                if done:
-                    done(batch, found)
-                bar.update(len(batch))
+    work = _Work(Album(items), pairs)
+    bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
+    with bar, _one_thread_each():
+        for batch, found in work.done(num_workers):
+            for k, check in zip(batch, found, strict=True):
+                checks[k] = check
+            if done and len(batch):
+                done(batch, found)
+            bar.update(len(batch))
     return checks
+
+
+class _Work(Dataset):
+    "Row k: the k-th batch of pairs, and what was found of them"
+
+    def __init__(self, album: Album, pairs: Pairs):
+        self.album, self.pairs = album, pairs
+        self.batches = []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, k: int) -> tuple[np.ndarray, list[Check]]:
+        i, j, score = self.pairs.i, self.pairs.j, self.pairs.score
+        batch = self.batches[k]
+        return batch, [self.album.check(int(i[p]), int(j[p]), float(score[p])) for p in batch]
+
+    def done(self, num_workers: int | None) -> Iterable[tuple[np.ndarray, list[Check]]]:
+        """All batches, by processes where they can be forked and there is enough to do.
+
+        Threads would wait for each other: half of the time goes to short NumPy calls, which hold the interpreter's lock.
+        """
+        workers = os.cpu_count() or 1 if num_workers is None else num_workers
+        if sys.platform != "linux" or (num_workers is None and len(self.pairs) < FEW):
+            workers = 0
+        parts = np.array_split(_neighbours_together(self.pairs, len(self.album.items)), max(workers, 1))
+        # A DataLoader deals its batches out in turn; so each process gets neighbours, and looks at few images.
+        queues = [np.array_split(part, range(BATCH, len(part), BATCH)) for part in parts]
+        none = np.empty(0, dtype=np.int64)
+        self.batches = [batch for turn in zip_longest(*queues, fillvalue=none) for batch in turn]
+        fork = "fork" if workers else None
+        return DataLoader(
+            self, None, num_workers=workers, multiprocessing_context=fork, collate_fn=lambda found: found
+        )
 
 
 def checked(pairs: Pairs, checks: list[Check]) -> Pairs:
@@ -117,7 +145,7 @@ def checked(pairs: Pairs, checks: list[Check]) -> Pairs:
 
 
 class Album:
-    "The images of `items`, to which more may be added, looked at when they are needed; the latest are kept in memory"
+    "The images of `items`, looked at when they are needed; the latest are kept as long as memory lasts"
 
     def __init__(self, items: Items):
         self.items = items
@@ -245,7 +273,7 @@ def _neighbours_together(pairs: Pairs, n: int) -> np.ndarray:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    "OpenCV's and the BLAS's own threads would fight those that take a pair each."
+    "OpenCV's and the BLAS's own threads would fight the processes that take a batch each."
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
