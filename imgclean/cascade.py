@@ -14,7 +14,7 @@ import numpy as np
 from .checks import remembered_checks
 from .dataset.items import Items
 from .features.cache import Cache
-from .features.hashes import hash_items
+from .features.hashes import content_digests, hash_items
 from .find.calibrate import Calibration, calibrate, check_precision
 from .find.pairs import Pairs
 from .find.similarity import cosines
@@ -39,6 +39,8 @@ class Found:
     cut: float
     calibration: Calibration | None  # None: too few images, the cut is `UNCALIBRATED`
     seconds: dict[str, float]
+    first: Calibration | None = None  # before a person answered
+    answers: dict[int, bool] = field(default_factory=dict)  # place of a candidate -> the same picture
 
     @property
     def checks(self) -> list[Check]:
@@ -111,7 +113,8 @@ def find_duplicates(
     ranked = checked(pairs, checks)
     calibration = _calibration(copies, with_copies, of_copies, ranked, min_precision, seed)
     watch.lap("calibrate")
-    cut = calibration.cut if calibration else UNCALIBRATED
+    # Equal files are equal, whatever was learnt.
+    cut = min(calibration.cut, 1.0) if calibration else UNCALIBRATED
     # As `Pairs` sorts them.
     order = np.lexsort((pairs.j, pairs.i, -np.array([c.probability for c in checks], dtype=np.float32)))
     looks = [(checks[k], names[k]) for k in order]
@@ -134,6 +137,9 @@ def _by_hashes(
     items: Items, num_workers: int | None, progress: bool
 ) -> tuple[list[bytes | None], list[tuple[str, Pairs]]]:
     "Digest of each file, and the pairs of each stage."
+    if len(items) > HASHED:
+        contents = content_digests(items, num_workers)
+        return contents, [("exact", equal_pairs(contents))]
     # The second look compares pixels itself, so their digests are not needed here.
     hashes = hash_items(items, pixels=False, num_workers=num_workers, progress=progress)
     if len(items) and not any(hashes.content):
@@ -141,8 +147,9 @@ def _by_hashes(
             f"none of the {len(items)} files can be opened as a picture, so no pair can be looked at again; "
             "give min_similarity= to go by the embeddings alone"
         )
-    if len(items) > HASHED:
-        return hashes.content, [("exact", equal_pairs(hashes.content))]
+    closed = hashes.content.count(None)
+    if closed:
+        log.warning("%d of %d files cannot be opened as pictures and are in no group", closed, len(items))
     return hashes.content, [(name, pairs) for name, pairs in hash_pairs(hashes) if name != "same pixels"]
 
 
@@ -170,5 +177,5 @@ def _calibration(
             min_precision=min_precision, edits=copies.edits, seed=seed,
         )  # fmt: skip
     except ValueError as err:
-        log.info("not calibrated: %s", err)
+        log.warning("the cut is not learnt but %s: %s", UNCALIBRATED, err)
         return None

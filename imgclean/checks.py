@@ -13,11 +13,10 @@ from .dataset.items import Items
 from .features.cache import CHECKS, Cache, fingerprint_of
 from .find import tiny
 from .find.pairs import Pairs
-from .find.verify import BIAS, WEIGHTS, Check, verify_pairs
+from .find.verify import BIAS, NOTHING, WEIGHTS, Check, verify_pairs
 
-SCHEME = (
-    1  # another number forgets all checks: count up where a change of `verify_pairs` changes what it says
-)
+# Another number forgets all checks: count up where a change of `verify_pairs` changes what it says.
+SCHEME = 2
 ROOM = 512  # bytes of a check
 ABOUT = CHECKS + fingerprint_of([SCHEME, WEIGHTS, BIAS, tiny.WEIGHTS, tiny.BIAS])
 
@@ -44,7 +43,8 @@ def remembered_checks(
     todo = np.flatnonzero([key not in known for key in keys])
 
     def keep(places: np.ndarray, checks: list[Check]) -> None:
-        rows = {keys[todo[k]]: _row(check) for k, check in zip(places, checks, strict=True)}
+        # A file that could not be read for once may be read the next time.
+        rows = {keys[todo[k]]: _row(c) for k, c in zip(places, checks, strict=True) if c != NOTHING}
         rows = {key: row for key, row in rows.items() if key and row is not None}
         if rows:
             store.put(ABOUT, list(rows), np.stack(list(rows.values())))

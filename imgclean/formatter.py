@@ -134,7 +134,8 @@ class DatasetFormatter:
 
             groups = _verified_or_alike(
                 seen.vectors, seen.items, look,
-                min_precision=min_precision, keep=keep, protect=protect, cache=cache, progress=progress,
+                min_precision=min_precision, keep=keep, protect=protect, cache=cache, num_workers=num_workers,
+                progress=progress,
             )  # fmt: skip
         groups.seconds = {"look": looked} | groups.seconds
         groups.settings |= {
@@ -161,10 +162,7 @@ def groups_of(
     """
     check_keep(keep)
     protected = protected_items(items, protect)
-    if len(vectors) != len(items):
-        raise ValueError(
-            f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
-        )
+    _check_rows(vectors, items)
     if len(items) < 2:
         vectors = np.zeros((2, 1))  # alike to nothing
     start = perf_counter()
@@ -205,6 +203,8 @@ def verified_groups_of(
     calibration, see `cascade.find_duplicates`. Images of one group may differ by any edit. Raises
     `cascade.NoPictures` where the files are no pictures.
     """
+    check_keep(keep)
+    _check_rows(vectors, items)
     protected = protected_items(items, protect)
     found = find_duplicates(
         vectors, items, look,
@@ -212,13 +212,22 @@ def verified_groups_of(
     )  # fmt: skip
 
     def regroup(found: Found) -> Groups:
-        settings = {"min_precision": min_precision, "cut": found.cut}
+        settings = {
+            "min_precision": min_precision, "cut": found.cut, "calibrated": found.calibration is not None
+        }  # fmt: skip
         sure = found.pairs.score >= SURE
         groups = _grouped(found.pairs, vectors, items, True, keep, protected, settings, sure)
         groups.found, groups.seconds, groups.regroup = found, found.seconds, regroup
         return groups
 
     return regroup(found)
+
+
+def _check_rows(vectors: np.ndarray, items: Items) -> None:
+    if len(vectors) != len(items):
+        raise ValueError(
+            f"there are {len(vectors)} vectors for {len(items)} images; give one row for each image"
+        )
 
 
 def _verified_or_alike(
@@ -256,7 +265,9 @@ def _grouped(
     key = items.key()  # hashes every path: once
     for group in groups:
         group.dataset = key
-    return Groups(groups, pairs, settings)
+    groups = Groups(groups, pairs, settings)
+    groups.protected = frozenset(protected)
+    return groups
 
 
 def arch_name(learn: Learner | nn.Module) -> str:

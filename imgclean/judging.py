@@ -36,10 +36,11 @@ def pairs_to_judge(
     asked = _without_shared_images(found.candidates, pairs_to_ask(found.calibration, 3 * n, seed), n)
     groups = []
     for i, j, score in asked:
-        groups += group_pairs(Pairs.of([i], [j], [score]), partial(Facts, ds))
+        groups += group_pairs(Pairs.of([i], [j], [score]), partial(Facts, ds), protected=idxs.protected)
     for group in groups:
         group.dataset = key
     judged = Groups(groups, asked, idxs.settings)
+    judged.protected = idxs.protected
     judged.found = replace(found, pairs=asked)
     return judged
 
@@ -52,21 +53,26 @@ def calibrate_by_review(
     """The groups at the threshold that fits what a person said, in a `review` or as a mapping of pairs to answers.
 
     Of a review, a group of two was answered yes where one of them is marked for deletion, and no where both are kept as
-    no duplicates; any other has no answer. Pairs answered yes are in
-    the new groups, those answered no are not; `found.calibration` has the new estimate. No image is
-    looked at again. Raises `ValueError` where there is no calibration to refine.
+    no duplicates; any other has no answer. Pairs answered yes are among the new `pairs`, those answered no are not,
+    though a third image may still hold both in one group, which a `Review` parts. `found.calibration` has the new
+    estimate, `found.answers` all answers so far. No image is looked at again. Raises `ValueError` where there is no calibration to refine.
     """
     found = _calibrated(idxs)
-    answers = dict(_answers(found, review))
+    answers = found.answers | dict(_answers(found, review))
+    first = found.first or found.calibration
     asked = np.array(sorted(answers), dtype=np.int64)
     told = np.array([answers[k] for k in asked], dtype=bool)
     candidates = found.candidates
-    calibration = refined(found.calibration, candidates.score.astype(np.float64), asked, told)
+    calibration = refined(first, candidates.score.astype(np.float64), asked, told)
     taken = candidates.score >= np.float32(calibration.cut)
     taken[asked] = told
     score = np.where(np.isin(np.arange(len(candidates)), asked[told]), 1.0, candidates.score)
     kept = Pairs.of(candidates.i[taken], candidates.j[taken], score[taken])
-    return idxs.regroup(replace(found, pairs=kept, cut=calibration.cut, calibration=calibration))
+    groups = idxs.regroup(
+        replace(found, pairs=kept, cut=calibration.cut, calibration=calibration, first=first, answers=answers)
+    )
+    groups.settings, groups.seconds = idxs.settings | groups.settings, idxs.seconds
+    return groups
 
 
 def _without_shared_images(pairs: Pairs, places: np.ndarray, n: int) -> Pairs:
@@ -83,7 +89,7 @@ def _without_shared_images(pairs: Pairs, places: np.ndarray, n: int) -> Pairs:
 
 def _calibrated(idxs: Groups) -> Found:
     found = getattr(idxs, "found", None)
-    if found is None or found.calibration is None:
+    if found is None or found.calibration is None or idxs.regroup is None:
         raise ValueError(
             "these groups have no calibration to refine; give those of DatasetFormatter.from_similars without n and "
             "min_similarity, of a dataset of ten images or more"
@@ -101,11 +107,10 @@ def _answers(found: Found, review) -> list[tuple[int, bool]]:  # place among the
         return [(place[pair], same) for pair, same in pairs.items()]
     review = getattr(review, "review", review)  # a grid has one
     deleted = set(review.deleted)
-    asked = {(max(g), min(g)) for g in review.groups if len(g) == 2}
-    found_there = [(pair, place[pair]) for pair in asked if pair in place]
-    apart = [(k, False) for pair, k in found_there if review.is_apart(*pair)]
+    shown = {(max(g), min(g)) for g in review.groups if len(g) == 2}  # without those told apart before
+    apart = [(k, False) for pair, k in place.items() if review.is_apart(*pair)]
     return apart + [
-        (k, True)
-        for (i, j), k in found_there
+        (place[i, j], True)
+        for i, j in shown & place.keys()
         if (i in deleted) != (j in deleted) and not review.is_apart(i, j)
     ]

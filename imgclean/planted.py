@@ -50,16 +50,15 @@ class Planted:
         ranked: Pairs,  # the user's own pairs, by probability
     ) -> tuple[np.ndarray, np.ndarray]:  # (m,), and one for each pair of different pictures
         "Probabilities of each copy with its source, 0 where it is no candidate, and of copies with other pictures."
-        copy = pairs.i - self.n
-        source = self.sources[copy]
-        own = source == pairs.j
-        same = np.zeros(len(self.items))
-        same[copy[own]] = probability[own]
-        # What resembles the source may be a duplicate of it that was there before.
+        # What resembles the source may be a duplicate of it that was there before, and stands for it.
         family = np.arange(self.n)
         for ks in connected(ranked.above(KIN)):
             family[ks] = ks[0]
-        return same, probability[family[source] != family[pairs.j]]
+        copy = pairs.i - self.n
+        own = family[self.sources[copy]] == family[pairs.j]
+        same = np.zeros(len(self.items))
+        np.maximum.at(same, copy[own], probability[own])
+        return same, probability[~own]
 
 
 @contextmanager

@@ -1,9 +1,14 @@
 import json
+import os
+import pickle
+import sqlite3
 import tempfile
+from contextlib import closing
 
 import numpy as np
 import pytest
-from pictures import write_pictures
+from pictures import picture, write_pictures
+from PIL import Image
 from typer.testing import CliRunner
 
 from imgclean import checks as remembering
@@ -11,7 +16,7 @@ from imgclean.cascade import NoPictures, find_duplicates
 from imgclean.cli import app
 from imgclean.dataset.items import Items
 from imgclean.find.verify import verify_pairs
-from imgclean.formatter import DatasetFormatter, _verified_or_alike
+from imgclean.formatter import DatasetFormatter, _verified_or_alike, verified_groups_of
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +71,77 @@ def test_stages_are_named(sample, verified):
 
 
 def test_copies_that_only_a_third_links_are_paired(tmp_path):
+    for k in range(30):
+        picture(k + 10, (220, 160)).save(tmp_path / f"{k:02}.png")
+    whole = picture(5, (480, 320))
+    for name, box in (("left", (0, 0, 380, 320)), ("whole", (0, 0, 480, 320)), ("right", (100, 0, 480, 320))):
+        whole.crop(box).save(tmp_path / f"w_{name}.png")
+    items = Items.from_folder(tmp_path)
+    left, right, whole = 30, 31, 32
+    angle = np.linspace(2, 3, 33)
+    angle[[left, whole, right]] = 0.0, 0.5, 1.0
+    angle[:10] = [
+        -0.1,
+        -0.11,
+        -0.12,
+        -0.13,
+        -0.14,
+        1.1,
+        1.11,
+        1.12,
+        1.13,
+        1.14,
+    ]  # nearer to left, and to right
+    vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    found = find_duplicates(vectors, items, lambda more: (vectors[[0] * len(more)], more), progress=False)
+    stages = dict(zip([(i, j) for i, j, _ in found.pairs], found.stages, strict=True))
+    assert stages == {(32, 30): "neighbours", (32, 31): "neighbours", (31, 30): "linked"}
+
+
+def test_equal_files_are_found_whatever_their_vectors(tmp_path):
     write_pictures(tmp_path, [f"{k}.png" for k in range(9)], [1, 2, 3, 4, 5, 6, 7, 8, 1])
     items = Items.from_folder(tmp_path)
-    vectors = np.eye(9, dtype=np.float32)  # neighbours at random; equal files are found by their digest
+    vectors = np.eye(9, dtype=np.float32)
     found = find_duplicates(vectors, items, lambda more: (np.eye(9)[[0] * len(more)], more), progress=False)
     assert [(i, j) for i, j, _ in found.pairs] == [(8, 0)] and found.stages == ["exact"]
+
+
+def test_no_image_and_too_few_vectors(tmp_path):
+    none = Items((), (), (), tmp_path)
+    assert verified_groups_of(np.zeros((0, 4)), none, None, progress=False) == []
+    write_pictures(tmp_path, ["a.png", "b.png"], [1, 2])
+    with pytest.raises(ValueError, match="there are 1 vectors for 2 images"):
+        verified_groups_of(np.zeros((1, 4)), Items.from_folder(tmp_path), None, progress=False)
+
+
+def test_a_dot_and_a_thread_of_pixels_stop_nothing(tmp_path):
+    write_pictures(tmp_path, [f"{k}.png" for k in range(6)], [1, 2, 3, 4, 5, 1])
+    for k in range(9):
+        Image.new("RGB", (1, 1 + 300 * (k % 2)), (k, 0, 0)).save(tmp_path / f"dot{k}.png")
+    items = Items.from_folder(tmp_path)
+    vectors = np.random.default_rng(0).normal(size=(len(items), 20)).astype(np.float32)
+    found = find_duplicates(vectors, items, lambda more: (vectors[: len(more)], more), progress=False)
+    assert (5, 0) in {(i, j) for i, j, _ in found.pairs}
+
+
+def test_files_that_cannot_be_opened_are_counted_and_temporary_ones_forgotten(tmp_path, caplog):
+    write_pictures(tmp_path / "a", [f"{k}.png" for k in range(12)], [*range(11), 1])
+    (tmp_path / "a" / "b.npy").write_bytes(b"no picture")
+    paths = tuple(sorted((tmp_path / "a").iterdir()))
+    items = Items(paths, (None,) * 13, (None,) * 13, tmp_path / "a")
+    vectors = np.random.default_rng(0).normal(size=(13, 20)).astype(np.float32)
+    find_duplicates(
+        vectors, items, lambda more: (vectors[: len(more)], more), cache=tmp_path / "c", progress=False
+    )
+    assert "1 of 13 files cannot be opened as pictures" in caplog.text
+    with closing(sqlite3.connect(tmp_path / "c" / "embeddings.sqlite")) as db:
+        known = [os.fsdecode(name) for (name,) in db.execute("select path from files")]
+    assert known and all(name.startswith(str(tmp_path / "a")) for name in known)
+
+
+def test_groups_of_a_second_look_can_be_pickled(verified):
+    again = pickle.loads(pickle.dumps(verified[1]))
+    assert again == verified[1] and again.found.cut == verified[1].found.cut and again.regroup is None
 
 
 def test_a_second_run_looks_at_no_pair_again(shop, tmp_path, monkeypatch):

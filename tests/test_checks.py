@@ -1,8 +1,9 @@
 import numpy as np
-from pictures import write_pictures
+from pictures import picture, write_pictures
 
 from imgclean import checks as remembering
 from imgclean.checks import ROOM, _check, _row, remembered_checks
+from imgclean.dataset.images import UnreadableImage
 from imgclean.dataset.items import Items
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import Check, verify_pairs
@@ -50,3 +51,34 @@ def test_a_file_that_cannot_be_read_is_not_remembered(tmp_path):
         assert remembered_checks(items, pairs, cache=tmp_path / "cache", progress=False)[0].probability == 0
     write_pictures(tmp_path, ["b.png"], [1])
     assert remembered_checks(items, pairs, cache=tmp_path / "cache", progress=False)[0].grade == "exact"
+
+
+def test_the_other_way_round_is_another_look(tmp_path):
+    im = picture(3, (200, 150))
+    (tmp_path / "a").mkdir()
+    im.save(tmp_path / "a" / "0.png")
+    im.resize((100, 75)).save(tmp_path / "a" / "1.png")
+    pairs = Pairs.of([1], [0], [0.9])
+
+    def check():
+        items = Items.from_folder(tmp_path / "a")
+        return remembered_checks(items, pairs, cache=tmp_path / "cache", progress=False)[0]
+
+    first = check()
+    (tmp_path / "a" / "0.png").rename(tmp_path / "a" / "2.png")  # now it is the second of the two
+    other = check()
+    assert other.transform != first.transform
+    assert other == verify_pairs(Items.from_folder(tmp_path / "a"), pairs, progress=False)[0]
+
+
+def test_what_could_not_be_read_for_once_is_looked_at_again(tmp_path, monkeypatch):
+    write_pictures(tmp_path, ["a.png", "b.png"], [1, 1])
+    items, pairs = Items.from_folder(tmp_path), Pairs.of([1], [0], [1.0])
+
+    def fails(*_):
+        raise UnreadableImage("too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("imgclean.find.verify.open_image", fails)
+        assert remembered_checks(items, pairs, cache=tmp_path / "c", progress=False)[0].probability == 0
+    assert remembered_checks(items, pairs, cache=tmp_path / "c", progress=False)[0].grade == "exact"

@@ -44,8 +44,30 @@ def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
     assert (max(asked[no]), min(asked[no])) not in pairs
     assert new.settings["cut"] == new.found.cut == new.found.calibration.cut
     assert len(new.found.checks) == len(new.pairs) and new.found.candidates is idxs.found.candidates
+    assert new.settings.keys() == idxs.settings.keys() and new.seconds["look"] == idxs.seconds["look"]
     by_hand = {tuple(asked[yes]): True, tuple(asked[no]): False}
     assert calibrate_by_review(idxs, by_hand) == new
+    again = Review(ds, asked, tmp_path)  # which shows no longer what was told apart
+    assert calibrate_by_review(idxs, again).pairs.score.tolist() == new.pairs.score.tolist()
+
+
+def test_a_second_round_adds_to_the_first(looked):
+    ds, idxs = looked
+    asked = [(max(g), min(g)) for g in pairs_to_judge(ds, idxs, 12)]
+    taken = {(i, j) for i, j, _ in idxs.pairs}
+    first = {pair: pair not in taken for pair in asked[:2] + asked[-2:]}  # the contrary of what was found
+    both = calibrate_by_review(calibrate_by_review(idxs, first), {asked[2]: True})
+    pairs = {(i, j) for i, j, _ in both.pairs}
+    assert all((pair in pairs) == same for pair, same in first.items()) and asked[2] in pairs
+    assert both == calibrate_by_review(idxs, first | {asked[2]: True})
+
+
+def test_what_is_protected_stays_so(sample):
+    keep = sample.path / "object"
+    ds, idxs = DatasetFormatter.from_similars(sample.path, protect=[keep], progress=False)
+    shown = [k for g in pairs_to_judge(ds, idxs, 12) for k in g if ds.paths[k].is_relative_to(keep)]
+    safe = {k for g in pairs_to_judge(ds, idxs, 12) for k in g.protected}
+    assert shown and safe == set(shown)
 
 
 def test_a_review_without_answers_changes_no_estimate(looked, tmp_path):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from .images import UnreadableImage, open_image
+from .images import open_image
 from .items import Items
 
 Edit = Callable[[Image.Image, Random], Image.Image]
@@ -49,18 +49,22 @@ def plant(
     seed: int = 0,
     skip: Collection[int] = (),  # items of which no copy shall be made
 ) -> Copies:
-    "Edited copies of random `items`, written to `folder` as JPEG of quality 75 to 92; unreadable images are passed over."
+    "Edited copies of random `items`, written to `folder` as JPEG of quality 75 to 92; what cannot be read or edited is passed over."
     rng, sources, edits, paths = Random(seed), [], [], []
     left = [k for k in range(len(items)) if k not in skip]
     for k in rng.sample(left, len(left)):
         if len(paths) == n:
             break
+        path = Path(folder, f"{len(paths):05}.jpg")
         try:
             copy, what = edited(open_image(items.paths[k]).convert("RGB"), rng)
-        except UnreadableImage:
+            copy.save(path, quality=rng.randint(75, 92))
+        except (
+            OSError,
+            ValueError,
+        ):  # unreadable; a few pixels, too little to edit; longer than a JPEG can be
+            path.unlink(missing_ok=True)
             continue
-        path = Path(folder, f"{len(paths):05}.jpg")
-        copy.save(path, quality=rng.randint(75, 92))
         paths.append(path)
         sources.append(k)
         edits.append(what)
@@ -134,7 +138,7 @@ def _write(im: Image.Image, rng: Random) -> Image.Image:
 
 
 def _sticker(im: Image.Image, rng: Random) -> Image.Image:
-    im, side = im.copy(), max(2, round(min(im.size) * rng.uniform(0.12, 0.25)))
+    im, side = im.copy(), max(1, round(min(im.size) * rng.uniform(0.12, 0.25)))
     x, y = rng.randint(0, im.width - side), rng.randint(0, im.height - side)
     ImageDraw.Draw(im).ellipse((x, y, x + side, y + side), fill=_colour(rng))
     return im

@@ -93,6 +93,19 @@ def hash_items(
     return hashes
 
 
+def content_digests(items: Items, num_workers: int | None = None) -> list[bytes | None]:
+    "Digest of each file, 16 bytes; None for what cannot be read."
+
+    def digest(k: int) -> bytes | None:
+        try:
+            return content_digest(items.paths[k])
+        except OSError:
+            return None
+
+    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
+        return [*pool.map(digest, range(len(items)))]
+
+
 def _grey(image: Image.Image) -> np.ndarray:  # (SIDE, SIDE) float64
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROUNDS = 100  # of the bootstrap
+LIKELY = 0.5  # probability of a pair below which it is not taken
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1, whose logits are infinite
 
 
@@ -169,33 +170,37 @@ def _cut(scores, probability, same, other, min_precision, rng) -> tuple[float, E
     A case: other copies might have been planted, and pairs of probability p turn out true with probability p.
     """
     order = np.argsort(-scores, kind="stable")
-    ranked, count = scores[order], np.arange(1, len(scores) + 1)
-    ends = np.flatnonzero(np.diff(ranked, append=-1) < 0)  # ties are taken together
+    ranked, likely = scores[order], probability[order] >= LIKELY
+    levels, ends = levels_of(ranked, likely)
     precisions, draws = [], []
     for _ in range(ROUNDS):
         s, o = rng.choice(same, len(same)), rng.choice(other, len(other))
         draws.append(s)
-        if (s > 0).any() and len(scores):
+        if (s > 0).any() and len(ends):
             true = rng.random(len(scores)) < _posterior(ranked, s, o)
-            precisions.append((true.cumsum() / count)[ends])
-    cut, precision = cut_of(ranked[ends], probability[order][ends], precisions, min_precision)
+            precisions.append(true.cumsum()[ends] / (ends + 1))
+    cut, precision = cut_of(levels, precisions, min_precision)
     return cut, precision, estimate((same >= cut).mean(), [(s >= cut).mean() for s in draws])
+
+
+def levels_of(ranked: np.ndarray, likely: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different scores of falling ones, and the places where those end that may be taken: pairs that are `likely`.
+
+    Many sure pairs would leave room for some that are most likely wrong. Ties are taken together.
+    """
+    ends = np.flatnonzero(np.diff(ranked, append=-1) < 0)
+    return ranked[ends], ends[: int(np.logical_and.accumulate(likely[ends]).sum())]
 
 
 def cut_of(
     levels: np.ndarray,  # (m,) different scores, falling
-    probability: np.ndarray,  # (m,) that a pair of that score is true
-    precisions: list[np.ndarray],  # of each case, (m,): the precision if all down to that level are taken
+    precisions: list[
+        np.ndarray
+    ],  # of each case, (at most m,): the precision if all down to that level are taken
     min_precision: float,
 ) -> tuple[float, Estimate]:
-    """The lowest cut that has the precision in nine of ten cases, and the precision to expect there.
-
-    Many sure pairs leave room for some that are most likely wrong: those are not taken.
-    """
-    high = (
-        np.percentile(precisions, 10, axis=0) >= min_precision if precisions else np.zeros(len(levels), bool)
-    )
-    good = np.flatnonzero(high & (probability >= 0.5))
+    "The lowest cut that has the precision in nine of ten cases, and the precision to expect there."
+    good = np.flatnonzero(np.percentile(precisions, 10, axis=0) >= min_precision) if precisions else []
     if not len(good):
         return _between(levels, -1), Estimate(1.0, 0.0, 1.0)
     at_cut = [p[good[-1]] for p in precisions]

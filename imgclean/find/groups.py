@@ -37,10 +37,14 @@ class Groups(list):
         super().__init__(groups)
         self.pairs, self.settings = pairs, settings or {}
         self.seconds: dict[str, float] = {}  # wall time of each stage
+        self.protected: frozenset[int] = frozenset()  # items that no suggestion deletes
         self.found: object | None = None  # what a second look found, see `cascade.Found`
         self.regroup: Callable[[object], Groups] | None = (
             None  # the groups of another `found` of these images
         )
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "regroup": None}  # holds the vectors, and cannot be pickled
 
 
 def group_pairs(

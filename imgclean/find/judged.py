@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from .calibrate import EDGE, Calibration, cut_of, estimate
+from .calibrate import EDGE, LIKELY, Calibration, cut_of, estimate, levels_of
 
 DRAWS = 200  # curves that the answers leave possible
 BEFORE = np.array([1.0, 0.0])  # slope and shift of logits that leave a calibration as it is
@@ -84,11 +84,10 @@ def _fit(z: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _cut(scores, z, curve, covariance, min_precision, rng):
     order = np.argsort(-scores, kind="stable")
-    ranked, z, count = scores[order], z[order], np.arange(1, len(scores) + 1)
-    ends = np.flatnonzero(np.diff(ranked, append=-1) < 0)
+    ranked, z = scores[order], z[order]
+    levels, ends = levels_of(ranked, expit(curve[0] * z + curve[1]) >= LIKELY)
     precisions = []
-    for slope, shift in rng.multivariate_normal(curve, covariance, DRAWS if len(scores) else 0):
+    for slope, shift in rng.multivariate_normal(curve, covariance, DRAWS if len(ends) else 0):
         true = rng.random(len(z)) < expit(max(slope, 0.05) * z + shift)
-        precisions.append((true.cumsum() / count)[ends])
-    likely = expit(curve[0] * z[ends] + curve[1])
-    return cut_of(ranked[ends], likely, precisions, min_precision)
+        precisions.append(true.cumsum()[ends] / (ends + 1))
+    return cut_of(levels, precisions, min_precision)

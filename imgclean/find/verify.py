@@ -91,6 +91,8 @@ def verify_pairs(
             f"the pairs name image {int(pairs.i.max())} of {len(items)}; give the items that they were found in"
         )
     checks: list[Check] = [NOTHING] * len(pairs)
+    if not checks:
+        return checks
     work = _Work(Album(items), pairs)
     bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
     with bar, _one_thread_each():
@@ -100,6 +102,7 @@ def verify_pairs(
             if done and len(batch):
                 done(batch, found)
             bar.update(len(batch))
+    work.album.clear()
     return checks
 
 
@@ -153,6 +156,11 @@ class Album:
         self.view = lru_cache(room)(self._view)
         self.points = lru_cache(room)(self._points)
         self.digest = lru_cache(maxsize=None)(self._digest)
+
+    def clear(self) -> None:
+        "Give the memory back now: the caches and the album hold each other."
+        for kept in (self.view, self.points, self.digest):
+            kept.cache_clear()
 
     def check(self, i: int, j: int, cosine: float) -> Check:
         "The `Check` of two images."

@@ -27,11 +27,13 @@ class Whitening:
         rows = np.arange(len(emb))
         if len(emb) > SAMPLE:
             rows = np.sort(np.random.default_rng(seed).choice(len(emb), SAMPLE, replace=False))
+        dims = min(MAX_DIMS, len(rows) // ROWS_A_DIM, emb.shape[1])
+        if dims < MIN_DIMS:
+            self.mean, self.turn = np.zeros(emb.shape[1]), np.empty((emb.shape[1], 0))
+            return
         x = _rooted(emb[rows])
         self.mean = x.mean(axis=0)
-        x -= self.mean
-        dims = min(MAX_DIMS, len(x) // ROWS_A_DIM, x.shape[1])
-        self.turn = _components(x, dims).astype(np.float32) if dims >= MIN_DIMS else np.empty((x.shape[1], 0))
+        self.turn = _components(x - self.mean, dims).astype(np.float32)
 
     @property
     def dims(self) -> int:
