@@ -61,7 +61,8 @@ class Identities:
                 continue
             for twin in self._of_size(size).get(digest, ()):
                 with suppress(OSError):
-                    found[self.names[twin]] = self.fingerprint(twin)
+                    if self.fingerprint(twin)[2] == digest:  # still
+                        found[self.names[twin]] = self.fingerprint(twin)
         return found
 
     def place(

@@ -108,6 +108,20 @@ def test_what_changed_since_it_was_marked_stays(review, shop):
     (shop / "dog/b.jpg").touch()  # newer, but the same
 
 
+def test_a_decision_about_a_copy_makes_no_changed_file_deleted(review, shop):
+    "Nor where the new file is a copy of another image that is decided about."
+    picture(2).save(shop / "cat/c.jpg", quality=95)  # as cat/b.jpg
+    for k in (0, 1):
+        review.mark(k, None)
+        review.mark(k, "keep")
+        assert list(review.plan("quarantine")["refused"]) == ["cat/c.jpg"]
+    review.apply(action="quarantine")
+    assert (shop / "cat/c.jpg").exists() and "cat/c.jpg" in listed(review)
+    review.mark(2, None)
+    review.mark(2, "delete")  # looked at again
+    assert review.apply(action="quarantine").quarantined == 1
+
+
 def test_what_is_gone_is_said(review, shop):
     (shop / "cat/c.jpg").unlink()
     done = review.apply(action="quarantine")
