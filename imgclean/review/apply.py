@@ -64,7 +64,7 @@ def make_plan(review: Review, action: str) -> Plan:
         raise ValueError(f"action is {action!r}; give one of {', '.join(ACTIONS)}")
     leave_out, move, refused = [], [], {}
     for k in review.deleted:
-        why = _not_meant(review, k)
+        why = _not_meant(review, k, read=action != "csv")
         if why:
             refused[k] = why
             continue
@@ -137,12 +137,16 @@ def carry_out(review: Review, plan: Plan, lose_groups: bool | Collection[int]) -
     )
 
 
-def _not_meant(review: Review, k: int) -> str | None:
+def _not_meant(review: Review, k: int, read: bool) -> str | None:
     "Why the decision to delete item `k` does not hold for the file that is there now."
     if k in review.protected:
         return "it is protected"
+    if not os.path.lexists(review.items.paths[k]):
+        return None
     was = review.fingerprint_of(k)
-    if was and os.path.lexists(review.items.paths[k]) and not review.known.is_same(k, was):
+    if was is None:
+        return "it was not there when it was marked; look at it again"
+    if not review.known.is_same(k, was, read):
         return "it has changed since it was marked; look at it again"
     return None
 

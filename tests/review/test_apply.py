@@ -122,6 +122,32 @@ def test_a_decision_about_a_copy_makes_no_changed_file_deleted(review, shop):
     assert review.apply(action="quarantine").quarantined == 1
 
 
+@pytest.mark.parametrize("reopened", [True, False])
+def test_pictures_of_one_size_and_time_that_changed_places_stay(tmp_path, reopened):
+    for k in range(3):
+        picture(k).save(tmp_path / f"{k}.bmp")
+        os.utime(tmp_path / f"{k}.bmp", (1, 1))
+    review = Review(Items.from_folder(tmp_path), [(0, 1)])
+    review.mark(1, "delete")
+    for old, new in (("1", "x"), ("2", "1"), ("x", "2")):
+        (tmp_path / f"{old}.bmp").rename(tmp_path / f"{new}.bmp")
+    if reopened:
+        review = Review(Items.from_folder(tmp_path), [(0, 1)])
+    done = review.apply(action="quarantine")
+    assert done.refused == {"1.bmp": "it has changed since it was marked; look at it again"}
+    assert len(list(tmp_path.glob("*.bmp"))) == 3
+
+
+def test_a_file_that_came_after_it_was_marked_stays(items, shop):
+    review = Review(items, [(0, 1)])
+    (shop / "cat/b.jpg").unlink()
+    review.mark(1, "delete")
+    picture(99).save(shop / "cat/b.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"cat/b.jpg": "it was not there when it was marked; look at it again"}
+    assert (shop / "cat/b.jpg").exists() and "cat/b.jpg" in listed(review)
+
+
 def test_what_is_gone_is_said(review, shop):
     (shop / "cat/c.jpg").unlink()
     done = review.apply(action="quarantine")
