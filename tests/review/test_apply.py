@@ -34,6 +34,12 @@ def listed(review):
     return [line.split(",")[0] for line in (review.path / "cleaned.csv").read_text().splitlines()[1:]]
 
 
+def with_path(items, path):
+    "The items and one more, as a csv may list it."
+    more = dict(paths=(*items.paths, path), labels=(*items.labels, None), splits=(*items.splits, None))
+    return replace(items, **more)
+
+
 GONE = {"cat/c.jpg", "dog/a.jpg", "dog/d.jpg"}
 
 
@@ -174,12 +180,7 @@ def test_what_lies_outside_is_not_moved(shop, how):
         (shop / "linked").symlink_to(outside)
     items = Items.from_folder(shop)
     if how == "dots":
-        items = replace(
-            items,
-            paths=(*items.paths, shop / "../outside/x.jpg"),
-            labels=(*items.labels, None),
-            splits=(*items.splits, None),
-        )
+        items = with_path(items, shop / "../outside/x.jpg")
     k = next(k for k, p in enumerate(items.paths) if p.name == "x.jpg")
     review = Review(items, [(0, k)])
     review.mark([k, 1], "delete")
@@ -208,6 +209,49 @@ def test_a_file_that_a_kept_link_leads_to_stays(shop):
     )
     review.restore(done)
     assert (shop / "cat/link.jpg").is_symlink() and (shop / "cat/link.jpg").read_bytes()
+
+
+def reviewed(items, *, kept, deleted):
+    "A review with these marks, given by name."
+    at = {items.relpath(k): k for k in range(len(items))}
+    review = Review(items, [(at[kept], at[deleted])])
+    review.mark(at[kept], "keep")
+    review.mark(at[deleted], "delete")
+    return review
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_link_that_a_kept_link_leads_through_stays(shop, absolute):
+    (shop / "cat/m.jpg").symlink_to(shop / "dog/c.jpg" if absolute else "../dog/c.jpg")
+    (shop / "dog/z.jpg").symlink_to(shop / "cat/m.jpg" if absolute else "../cat/m.jpg")
+    review = reviewed(Items.from_folder(shop), kept="dog/z.jpg", deleted="cat/m.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"cat/m.jpg": "dog/z.jpg, which stays, is the same file"}
+    assert (shop / "dog/z.jpg").read_bytes() and (shop / "cat/m.jpg").is_symlink()
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_file_that_is_listed_by_two_folders_stays(shop, link):
+    if link:
+        (shop / "cat/l.jpg").symlink_to("../dog/c.jpg")
+    else:
+        picture(9).save(shop / "cat/l.jpg")
+    (shop / "alias").symlink_to("cat")
+    items = with_path(Items.from_folder(shop), shop / "alias/l.jpg")
+    review = reviewed(items, kept="cat/l.jpg", deleted="alias/l.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"alias/l.jpg": "cat/l.jpg, which stays, is the same file"}
+    assert (shop / "cat/l.jpg").read_bytes()
+
+
+def test_links_that_lead_in_circles_are_left_alone(shop):
+    (shop / "cat/c.jpg").unlink()
+    (shop / "cat/c.jpg").symlink_to("o.jpg")
+    items = Items.from_folder(shop)
+    (shop / "cat/c.jpg").unlink()
+    (shop / "cat/c.jpg").symlink_to("c.jpg")
+    review = reviewed(items, kept="cat/a.jpg", deleted="dog/a.jpg")
+    assert review.apply(action="quarantine").quarantined == 1
 
 
 def test_a_file_that_is_listed_twice_is_not_moved(items, shop):
@@ -264,6 +308,19 @@ def test_a_folder_that_takes_no_quarantine_changes_nothing(review, shop, monkeyp
     with pytest.raises(OSError, match="No space"):
         review.apply(action="quarantine")
     assert tree(shop) == before and not (shop / "cleaned.csv").exists()
+
+
+def test_no_file_moves_before_the_csv_is_written(review, shop, monkeypatch):
+    import imgclean.review.apply as apply
+
+    def full(items, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(apply, "write_csv", full)
+    before = tree(shop)
+    with pytest.raises(OSError, match="No space"):
+        review.apply(action="quarantine")
+    assert tree(shop) == before
 
 
 def test_wrong_arguments_are_refused(review, tmp_path):
