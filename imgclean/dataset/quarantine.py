@@ -98,12 +98,12 @@ def restore(
                     done.failed[name] = (
                         "neither in the quarantine nor in its place; look in the system's trash"
                     )
-            elif os.path.lexists(source):
-                done.failed[name] = f"another file is in its place; this one is still in {target}"
             else:
                 source.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(target, source)
+                _move_back(target, source)
                 done.restored.append(name)
+        except FileExistsError:
+            done.failed[name] = f"another file is in its place; this one is still in {target}"
         except OSError as err:
             done.failed[name] = _why(err)
     return done
@@ -134,6 +134,27 @@ def _trashed(trash: Callable[[str], None], path: Path) -> bool:
     except Exception:  # each system's trash raises its own
         return False
     return not os.path.lexists(path)
+
+
+def _move_back(target: Path, source: Path) -> None:
+    "Out of the quarantine; raises `FileExistsError` where a file is in the way, also if it came at this moment."
+    try:
+        os.link(target, source, follow_symlinks=False)  # a rename would write over it
+    except FileExistsError:
+        if not _linked(target, source):  # by a call that was killed before the next line
+            raise
+    except (OSError, NotImplementedError):  # a drive or a system without such links
+        if os.path.lexists(source):
+            raise FileExistsError(source) from None
+        os.rename(target, source)
+        return
+    os.unlink(target)
+
+
+def _linked(one: Path, other: Path) -> bool:
+    "Whether these are two names of one file, and not one name reached in two ways."
+    a, b = os.lstat(one), os.lstat(other)
+    return os.path.samestat(a, b) and a.st_nlink > 1
 
 
 def _files(manifest: Path) -> list[str]:
