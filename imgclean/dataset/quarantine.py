@@ -109,6 +109,23 @@ def restore(
     return done
 
 
+def restore_all(root: Path) -> Restored:
+    """Put the files of the latest quarantine below `root` back, and of all older ones that still hold files.
+
+    Newest first: of two files of one name, the later one comes back. Raises `ValueError` where there is no quarantine.
+    """
+    *older, latest = manifests(root) or [None]
+    if latest is None:
+        raise ValueError(f"nothing was moved out of {root}; there is nothing to restore")
+    restored, in_place, failed = {}, {}, {}
+    for manifest in [latest, *reversed([m for m in older if _holds_files(m)])]:
+        done = restore(manifest)
+        restored |= dict.fromkeys(done.restored)
+        in_place |= dict.fromkeys(done.in_place)
+        failed |= done.failed
+    return Restored([*restored], [name for name in in_place if name not in restored], failed)
+
+
 def manifests(root: Path) -> list[Path]:
     "The manifests of all quarantines below `root`, oldest first."
     found = (root / FOLDER / KIND).glob(f"*/{MANIFEST}")
@@ -155,6 +172,10 @@ def _linked(one: Path, other: Path) -> bool:
     "Whether these are two names of one file, and not one name reached in two ways."
     a, b = os.lstat(one), os.lstat(other)
     return os.path.samestat(a, b) and a.st_nlink > 1
+
+
+def _holds_files(manifest: Path) -> bool:
+    return any(os.path.lexists(_target(manifest, name)) for name in _files(manifest))
 
 
 def _files(manifest: Path) -> list[str]:

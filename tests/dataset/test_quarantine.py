@@ -10,6 +10,7 @@ from imgclean.dataset.quarantine import (
     manifests,
     move_out,
     restore,
+    restore_all,
     system_trash,
     write_manifest,
 )
@@ -178,6 +179,38 @@ def test_a_forged_manifest_reaches_nothing_outside(manifest, name):
     for act in (restore, move_out):
         with pytest.raises(ValueError, match="lies outside of its dataset"):
             act(manifest)
+
+
+def quarantined(shop, names, age):
+    "A quarantine of these files, made `age` seconds ago."
+    manifest = write_manifest(shop, {name: fingerprint(shop / name) for name in names})
+    move_out(manifest)
+    os.utime(manifest, (10**9 - age, 10**9 - age))
+    return manifest
+
+
+def test_all_quarantines_that_hold_files_are_restored(shop):
+    before = tree(shop)
+    restore(quarantined(shop, ["cat/d.jpg"], 4))
+    (shop / "cat/d.jpg").unlink()  # later, by its owner: of no interest
+    half = write_manifest(shop, {name: None for name in NAMES})
+    os.utime(half, (10**9 - 3, 10**9 - 3))
+    (half.parent / "files/cat").mkdir()
+    os.rename(shop / "cat/a.jpg", half.parent / "files/cat/a.jpg")  # and killed
+    quarantined(shop, ["dog/b.jpg"], 2)
+    done = restore_all(shop)
+    assert sorted(done.restored) == NAMES and done.in_place == [] and done.failed == {}
+    assert tree(shop) == {n: data for n, data in before.items() if n != "cat/d.jpg"}
+    assert restore_all(shop) == ([], ["dog/b.jpg"], {})
+
+
+def test_of_two_quarantined_files_of_one_name_the_later_comes_back(shop):
+    old = quarantined(shop, ["cat/a.jpg"], 2)
+    (shop / "cat/a.jpg").write_bytes(b"new")
+    quarantined(shop, ["cat/a.jpg"], 1)
+    done = restore_all(shop)
+    assert (shop / "cat/a.jpg").read_bytes() == b"new" and done.restored == ["cat/a.jpg"]
+    assert str(old.parent) in done.failed["cat/a.jpg"]
 
 
 def test_manifests_come_oldest_first(shop):

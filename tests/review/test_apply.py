@@ -76,6 +76,32 @@ def test_applying_twice_is_harmless(review, shop):
     assert tree(shop) == before
 
 
+def test_what_an_interrupted_apply_moved_comes_back_as_well(review, shop, monkeypatch):
+    import imgclean.dataset.quarantine as quarantine
+
+    before, rename = tree(shop), os.rename
+
+    def killed(a, b):
+        if str(a).endswith("d.jpg"):
+            raise KeyboardInterrupt
+        rename(a, b)
+
+    monkeypatch.setattr(quarantine.os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        review.apply(action="quarantine")
+    monkeypatch.undo()
+    assert tree(shop).keys() == before.keys() - {"cat/c.jpg", "dog/a.jpg"}
+    assert review.apply(action="quarantine").quarantined == 1
+    assert set(review.restore().restored) == GONE and tree(shop) == before
+
+
+def test_an_apply_that_moved_nothing_restores_nothing(review, shop):
+    review.apply(action="quarantine")
+    with pytest.raises(ValueError, match="moved no file"):
+        review.restore(review.apply())
+    assert tree(shop).keys().isdisjoint(GONE)
+
+
 def test_a_review_after_the_quarantine_marks_no_copy_that_stayed(review, shop):
     "The digests of the removed files are those of the ones that were kept."
     review.undo()
