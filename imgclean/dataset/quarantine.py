@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -187,10 +187,21 @@ def _files(manifest: Path) -> list[str]:
         names = list(about["files"])
     except (ValueError, KeyError, TypeError) as err:
         raise ValueError(wrong) from err
-    forged = [n for n in names if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
+    forged = [n for n in names if leads_outside(n)]
     if forged:
         raise ValueError(f"{str(manifest)!r} names {forged[0]!r}, which lies outside of its dataset")
     return names
+
+
+def leads_outside(
+    name: str,
+    system: type[
+        PurePath
+    ] = PurePath,  # this one: only Windows takes 'C:' for a drive and a backslash for a slash
+) -> bool:
+    "Whether `name` joined to a folder might be something outside of it."
+    path = system(name)
+    return bool(path.anchor) or ".." in path.parts
 
 
 def _source(manifest: Path, name: str) -> Path:

@@ -1,12 +1,14 @@
 import json
 import os
 import sys
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 
 from imgclean.dataset.cleaned import fingerprint
 from imgclean.dataset.items import Items
 from imgclean.dataset.quarantine import (
+    leads_outside,
     manifests,
     move_out,
     restore,
@@ -179,6 +181,18 @@ def test_a_forged_manifest_reaches_nothing_outside(manifest, name):
     for act in (restore, move_out):
         with pytest.raises(ValueError, match="lies outside of its dataset"):
             act(manifest)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:/x", "C:x", "\\x", "..\\..\\x", "a\\..\\..\\x", "//host/share/x", "/x", "../x"]
+)
+def test_names_that_lead_outside_on_windows_are_known(name):
+    assert leads_outside(name, PureWindowsPath)
+
+
+@pytest.mark.parametrize("name", ["C:x.jpg", "a\\..\\b.jpg", "a/..b.jpg"])
+def test_odd_names_of_other_systems_are_no_forgery(name):
+    assert not leads_outside(name, PurePosixPath)
 
 
 def quarantined(shop, names, age):
