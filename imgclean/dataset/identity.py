@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -38,9 +38,16 @@ class Identities:
             self._known[k] = [*now, content_digest(path).hex()]
         return self._known[k]
 
-    def is_same(self, k: int, was: list) -> bool:
+    def is_same(
+        self,
+        k: int,
+        was: list,
+        read: bool = False,  # the file in any case: an equal size and time prove nothing
+    ) -> bool:
         "Whether item `k` holds the content that had the fingerprint `was`."
         try:
+            if read:
+                return content_digest(self.items.paths[k]).hex() == was[2]
             stat = self.items.paths[k].stat()
             if [stat.st_size, stat.st_mtime_ns] == list(was[:2]):
                 return True
@@ -61,7 +68,8 @@ class Identities:
                 continue
             for twin in self._of_size(size).get(digest, ()):
                 with suppress(OSError):
-                    found[self.names[twin]] = self.fingerprint(twin)
+                    if self.fingerprint(twin)[2] == digest:  # still
+                        found[self.names[twin]] = self.fingerprint(twin)
         return found
 
     def place(
@@ -80,29 +88,35 @@ class Identities:
                 placed[name] = k
                 self._claims[k] = name  # no file that was moved later is taken for this one
         self._forget({was[2] for was in files.values()}, files)
-        for name in files:
+        missing = Counter(was[2] for name, was in files.items() if name not in placed)
+        for name, was in files.items():
             if name in placed:
                 continue
             k = self._at.get(name)
             if k is None or os.path.lexists(self.items.paths[k]):
-                k = self._moved_to(name, files, placed) if moved else None
+                k = self._moved_to(name, was, missing[was[2]]) if moved else None
             if k is not None:
                 placed[name] = k
+                missing[was[2]] -= 1
         return placed
 
     def by_name(self, name: str) -> int | None:
         "The item of that name, whatever it holds."
         return self._at.get(name)
 
-    def _moved_to(self, name: str, files: dict[str, list], placed: dict[str, int]) -> int | None:
+    def _moved_to(
+        self,
+        name: str,
+        was: list,
+        missing: int,  # names with that content that mean no item yet
+    ) -> int | None:
         "An item with that content which no other name of the ledger means, with the name most like the old one."
-        size, _, digest = files[name]
+        size, _, digest = was
         moved = self._moved.setdefault(digest, {})
         if name in moved:
             return moved[name]
         alike = [k for k in self._of_size(size).get(digest, ()) if k not in self._claims]
-        copies = [n for n, was in files.items() if was[2] == digest and n not in placed]
-        if len(alike) < len(copies):  # one copy was removed: is it the one that was marked?
+        if len(alike) < missing:  # one copy was removed: is it the one that was marked?
             return None
         best = max(alike, key=lambda k: (_common_ending(name, self.names[k]), -k))
         moved[name] = best

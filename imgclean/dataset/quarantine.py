@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -98,15 +98,32 @@ def restore(
                     done.failed[name] = (
                         "neither in the quarantine nor in its place; look in the system's trash"
                     )
-            elif os.path.lexists(source):
-                done.failed[name] = f"another file is in its place; this one is still in {target}"
             else:
                 source.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(target, source)
+                _move_back(target, source)
                 done.restored.append(name)
+        except FileExistsError:
+            done.failed[name] = f"another file is in its place; this one is still in {target}"
         except OSError as err:
             done.failed[name] = _why(err)
     return done
+
+
+def restore_all(root: Path) -> Restored:
+    """Put the files of the latest quarantine below `root` back, and of all older ones that still hold files.
+
+    Newest first: of two files of one name, the later one comes back. Raises `ValueError` where there is no quarantine.
+    """
+    *older, latest = manifests(root) or [None]
+    if latest is None:
+        raise ValueError(f"nothing was moved out of {root}; there is nothing to restore")
+    restored, in_place, failed = {}, {}, {}
+    for manifest in [latest, *reversed([m for m in older if _holds_files(m)])]:
+        done = restore(manifest)
+        restored |= dict.fromkeys(done.restored)
+        in_place |= dict.fromkeys(done.in_place)
+        failed |= done.failed
+    return Restored([*restored], [name for name in in_place if name not in restored], failed)
 
 
 def manifests(root: Path) -> list[Path]:
@@ -136,6 +153,31 @@ def _trashed(trash: Callable[[str], None], path: Path) -> bool:
     return not os.path.lexists(path)
 
 
+def _move_back(target: Path, source: Path) -> None:
+    "Out of the quarantine; raises `FileExistsError` where a file is in the way, also if it came at this moment."
+    try:
+        os.link(target, source, follow_symlinks=False)  # a rename would write over it
+    except FileExistsError:
+        if not _linked(target, source):  # by a call that was killed before the next line
+            raise
+    except (OSError, NotImplementedError):  # a drive or a system without such links
+        if os.path.lexists(source):
+            raise FileExistsError(source) from None
+        os.rename(target, source)
+        return
+    os.unlink(target)
+
+
+def _linked(one: Path, other: Path) -> bool:
+    "Whether these are two names of one file, and not one name reached in two ways."
+    a, b = os.lstat(one), os.lstat(other)
+    return os.path.samestat(a, b) and a.st_nlink > 1
+
+
+def _holds_files(manifest: Path) -> bool:
+    return any(os.path.lexists(_target(manifest, name)) for name in _files(manifest))
+
+
 def _files(manifest: Path) -> list[str]:
     wrong = f"{str(manifest)!r} is no manifest of a quarantine; give the {MANIFEST} that apply returned"
     try:
@@ -145,10 +187,21 @@ def _files(manifest: Path) -> list[str]:
         names = list(about["files"])
     except (ValueError, KeyError, TypeError) as err:
         raise ValueError(wrong) from err
-    forged = [n for n in names if PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts]
+    forged = [n for n in names if leads_outside(n)]
     if forged:
         raise ValueError(f"{str(manifest)!r} names {forged[0]!r}, which lies outside of its dataset")
     return names
+
+
+def leads_outside(
+    name: str,
+    system: type[
+        PurePath
+    ] = PurePath,  # this one: only Windows takes 'C:' for a drive and a backslash for a slash
+) -> bool:
+    "Whether `name` joined to a folder might be something outside of it."
+    path = system(name)
+    return bool(path.anchor) or ".." in path.parts
 
 
 def _source(manifest: Path, name: str) -> Path:

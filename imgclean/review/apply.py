@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .session import Review
 
 ACTIONS = ("csv", "quarantine", "trash")
+MAX_LINKS = 40  # that Linux follows
 
 
 class EveryCopyLost(ValueError):
@@ -64,7 +66,7 @@ def make_plan(review: Review, action: str) -> Plan:
         raise ValueError(f"action is {action!r}; give one of {', '.join(ACTIONS)}")
     leave_out, move, refused = [], [], {}
     for k in review.deleted:
-        why = _not_meant(review, k)
+        why = _not_meant(review, k, read=action != "csv")
         if why:
             refused[k] = why
             continue
@@ -137,12 +139,16 @@ def carry_out(review: Review, plan: Plan, lose_groups: bool | Collection[int]) -
     )
 
 
-def _not_meant(review: Review, k: int) -> str | None:
+def _not_meant(review: Review, k: int, read: bool) -> str | None:
     "Why the decision to delete item `k` does not hold for the file that is there now."
     if k in review.protected:
         return "it is protected"
+    if not os.path.lexists(review.items.paths[k]):
+        return None
     was = review.fingerprint_of(k)
-    if was and os.path.lexists(review.items.paths[k]) and not review.known.is_same(k, was):
+    if was is None:
+        return "it was not there when it was marked; look at it again"
+    if not review.known.is_same(k, was, read):
         return "it has changed since it was marked; look at it again"
     return None
 
@@ -161,29 +167,37 @@ def _not_movable(review: Review, k: int) -> str | None:
 
 
 def _needed_elsewhere(review: Review, leave_out: set[int], move: list[int]) -> dict[int, str]:
-    "Files that an image which stays is a link to, or that are listed a second time."
-    files: dict[tuple | None, list[int]] = {}
+    "Files that an image which stays is, or leads through as a link."
+    paths, folders = review.items.paths, {}
+    taken = defaultdict(list)
     for k in move:
-        files.setdefault(_inode(review.items.paths[k]), []).append(k)
+        taken[_place(paths[k], folders)].append(k)
     found = {}
-    for other, path in enumerate(review.items.paths):
+    for other, path in enumerate(paths):
         if other in leave_out:
             continue
-        for k in files.get(_inode(path), ()):
-            mine = review.items.paths[k]
-            link_alone = mine.is_symlink() and os.path.abspath(mine) != os.path.abspath(path)
-            if not link_alone and mine.resolve() == path.resolve():
+        for place in _led_through(path, folders):
+            for k in taken.get(place, ()):
                 found[k] = f"{review.items.relpath(other)}, which stays, is the same file"
     return found
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
-    "Of the file that `path` leads to; None where it leads nowhere."
-    try:
-        info = path.stat()
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino
+def _led_through(path: Path, folders: dict[Path, Path]) -> Iterator[Path]:
+    "Where `path` lies, and each link and the file that it leads to."
+    for _ in range(MAX_LINKS):
+        path = _place(path, folders)
+        yield path
+        try:
+            path = path.parent / os.readlink(path)
+        except OSError:  # no link
+            return
+
+
+def _place(path: Path, folders: dict[Path, Path]) -> Path:
+    "Where `path` itself lies, whatever links its folder was reached by; `folders` remembers those."
+    if path.parent not in folders:
+        folders[path.parent] = Path(os.path.realpath(path.parent))
+    return folders[path.parent] / path.name
 
 
 def _lost(review: Review, leave_out: set[int]) -> list[int]:

@@ -215,7 +215,12 @@ class Decisions:
                     state[k] = value
         for relation, value in change.apart.items():
             self.apart.set(relation, value)
-        self.prints |= {k: line["files"][name] for name, k in placed.items()}
+        decided = set(change.items)
+        for name, k in placed.items():
+            if (
+                k in decided or k not in self.prints
+            ):  # no copy's decision is taken for one about what is there now
+                self.prints[k] = line["files"][name]
         self._remember(step, line.get("of"))
         return step
 

@@ -12,7 +12,7 @@ from threading import RLock
 from ..dataset.cleaned import Ledger, ledger_path
 from ..dataset.identity import Identities
 from ..dataset.items import Items
-from ..dataset.quarantine import Restored, manifests, restore
+from ..dataset.quarantine import Restored, manifests, restore, restore_all
 from ..find.groups import Group
 from .apply import Applied, carry_out, in_words, make_plan
 from .decisions import MARKS, Change, Decisions, Relation, Step
@@ -322,14 +322,14 @@ class Review:
 
     def restore(
         self,
-        manifest: str | os.PathLike | Applied | None = None,  # default: of the latest quarantine
+        manifest: str | os.PathLike | Applied | None = None,  # of one quarantine; default: of all
     ) -> Restored:
-        "Put the files of a quarantine back; the decisions stay as they are. `ValueError` where there is none."
+        "Put quarantined files back; the decisions stay as they are. `ValueError` where there is no quarantine."
+        if manifest is None:
+            return restore_all(self.items.root)
         manifest = manifest.manifest if isinstance(manifest, Applied) else manifest
         if manifest is None:
-            manifest = next(reversed(self.quarantines), None)
-        if manifest is None:
-            raise ValueError(f"nothing was moved out of {self.items.root}; there is nothing to restore")
+            raise ValueError("this apply moved no file out of the dataset; there is nothing to restore")
         return restore(manifest)
 
     @property

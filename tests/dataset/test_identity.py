@@ -31,6 +31,13 @@ def test_a_line_knows_the_copies_of_what_it_speaks_of(shop):
     assert set(files_of(shop, "cat/c.jpg")) == {"cat/a.jpg", "cat/c.jpg", "dog/a.jpg"}
 
 
+def test_a_copy_that_changed_since_is_none(shop):
+    who = known(shop)
+    assert set(who.files([0])) == {"cat/a.jpg", "cat/c.jpg", "dog/a.jpg"}
+    picture(99).save(shop / "cat/c.jpg")
+    assert set(who.files([0])) == {"cat/a.jpg", "dog/a.jpg"}
+
+
 def test_a_name_means_its_file_as_long_as_the_content_is_the_same(shop):
     files = files_of(shop, "cat/b.jpg")
     assert at(shop, "cat/b.jpg", files) == "cat/b.jpg"

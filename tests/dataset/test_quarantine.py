@@ -1,15 +1,18 @@
 import json
 import os
 import sys
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 
 from imgclean.dataset.cleaned import fingerprint
 from imgclean.dataset.items import Items
 from imgclean.dataset.quarantine import (
+    leads_outside,
     manifests,
     move_out,
     restore,
+    restore_all,
     system_trash,
     write_manifest,
 )
@@ -64,16 +67,70 @@ def test_nothing_is_written_over(manifest, shop):
     assert (shop / "cat/a.jpg").read_bytes() != b"new"
 
 
+def test_a_file_that_comes_at_the_last_moment_is_not_written_over(manifest, shop, monkeypatch):
+    move_out(manifest)
+    link = os.link
+
+    def late(a, b, **how):
+        (shop / "cat/a.jpg").write_bytes(b"new")
+        link(a, b, **how)
+
+    monkeypatch.setattr(os, "link", late)
+    done = restore(manifest)
+    assert done.restored == ["dog/b.jpg"] and "another file is in its place" in done.failed["cat/a.jpg"]
+    assert (shop / "cat/a.jpg").read_bytes() == b"new" and (manifest.parent / "files/cat/a.jpg").exists()
+
+
+@pytest.mark.parametrize("broken", [OSError(1, "Operation not permitted"), NotImplementedError()])
+def test_files_come_back_to_a_drive_without_hard_links(manifest, shop, monkeypatch, broken):
+    before = tree(shop)
+    move_out(manifest)
+    (shop / "cat/a.jpg").write_bytes(b"new")
+
+    def refuse(*_, **__):
+        raise broken
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert "another file is in its place" in restore(manifest).failed["cat/a.jpg"]
+    (shop / "cat/a.jpg").unlink()
+    assert restore(manifest).restored == NAMES[:1] and tree(shop) == before
+
+
+def test_a_restore_that_was_killed_between_two_names_is_finished(manifest, shop):
+    before = tree(shop)
+    move_out(manifest)
+    held = manifest.parent / "files/cat/a.jpg"
+    os.link(held, shop / "cat/a.jpg")
+    assert restore(manifest) == (NAMES, [], {})
+    assert tree(shop) == before and not held.exists()
+    assert restore(manifest).in_place == NAMES
+
+
+def test_a_quarantine_that_is_the_dataset_itself_loses_nothing(manifest, shop):
+    before = tree(shop)
+    (manifest.parent / "files").rmdir()
+    (manifest.parent / "files").symlink_to(shop)
+    assert restore(manifest).failed.keys() == set(NAMES) and tree(shop) == before
+
+
+def test_links_come_back_as_links(shop):
+    (shop / "cat/l.jpg").symlink_to("../dog/b.jpg")
+    (shop / "cat/n.jpg").symlink_to("nowhere.jpg")
+    manifest = write_manifest(shop, {"cat/l.jpg": None, "cat/n.jpg": None})
+    move_out(manifest)
+    assert restore(manifest).failed == {}
+    assert os.readlink(shop / "cat/l.jpg") == "../dog/b.jpg" and (shop / "cat/l.jpg").read_bytes()
+    assert os.readlink(shop / "cat/n.jpg") == "nowhere.jpg"
+
+
 def test_one_failure_stops_nothing_else(manifest, shop, monkeypatch):
     (shop / "cat/a.jpg").unlink()
     assert move_out(manifest)[::2] == (["dog/b.jpg"], {"cat/a.jpg": "no such file or directory"})
-    rename = os.rename
 
-    def refuse(a, b):
-        if str(b).endswith("b.jpg"):
-            raise OSError(18, "Invalid cross-device link")
-        rename(a, b)
+    def refuse(a, b, **_):
+        raise OSError(18, "Invalid cross-device link")
 
+    monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(os, "rename", refuse)
     assert restore(manifest).failed == {
         "cat/a.jpg": "neither in the quarantine nor in its place; look in the system's trash",
@@ -124,6 +181,50 @@ def test_a_forged_manifest_reaches_nothing_outside(manifest, name):
     for act in (restore, move_out):
         with pytest.raises(ValueError, match="lies outside of its dataset"):
             act(manifest)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:/x", "C:x", "\\x", "..\\..\\x", "a\\..\\..\\x", "//host/share/x", "/x", "../x"]
+)
+def test_names_that_lead_outside_on_windows_are_known(name):
+    assert leads_outside(name, PureWindowsPath)
+
+
+@pytest.mark.parametrize("name", ["C:x.jpg", "a\\..\\b.jpg", "a/..b.jpg"])
+def test_odd_names_of_other_systems_are_no_forgery(name):
+    assert not leads_outside(name, PurePosixPath)
+
+
+def quarantined(shop, names, age):
+    "A quarantine of these files, made `age` seconds ago."
+    manifest = write_manifest(shop, {name: fingerprint(shop / name) for name in names})
+    move_out(manifest)
+    os.utime(manifest, (10**9 - age, 10**9 - age))
+    return manifest
+
+
+def test_all_quarantines_that_hold_files_are_restored(shop):
+    before = tree(shop)
+    restore(quarantined(shop, ["cat/d.jpg"], 4))
+    (shop / "cat/d.jpg").unlink()  # later, by its owner: of no interest
+    half = write_manifest(shop, {name: None for name in NAMES})
+    os.utime(half, (10**9 - 3, 10**9 - 3))
+    (half.parent / "files/cat").mkdir()
+    os.rename(shop / "cat/a.jpg", half.parent / "files/cat/a.jpg")  # and killed
+    quarantined(shop, ["dog/b.jpg"], 2)
+    done = restore_all(shop)
+    assert sorted(done.restored) == NAMES and done.in_place == [] and done.failed == {}
+    assert tree(shop) == {n: data for n, data in before.items() if n != "cat/d.jpg"}
+    assert restore_all(shop) == ([], ["dog/b.jpg"], {})
+
+
+def test_of_two_quarantined_files_of_one_name_the_later_comes_back(shop):
+    old = quarantined(shop, ["cat/a.jpg"], 2)
+    (shop / "cat/a.jpg").write_bytes(b"new")
+    quarantined(shop, ["cat/a.jpg"], 1)
+    done = restore_all(shop)
+    assert (shop / "cat/a.jpg").read_bytes() == b"new" and done.restored == ["cat/a.jpg"]
+    assert str(old.parent) in done.failed["cat/a.jpg"]
 
 
 def test_manifests_come_oldest_first(shop):

@@ -34,6 +34,12 @@ def listed(review):
     return [line.split(",")[0] for line in (review.path / "cleaned.csv").read_text().splitlines()[1:]]
 
 
+def with_path(items, path):
+    "The items and one more, as a csv may list it."
+    more = dict(paths=(*items.paths, path), labels=(*items.labels, None), splits=(*items.splits, None))
+    return replace(items, **more)
+
+
 GONE = {"cat/c.jpg", "dog/a.jpg", "dog/d.jpg"}
 
 
@@ -68,6 +74,32 @@ def test_applying_twice_is_harmless(review, shop):
     review.apply(action="quarantine")
     review.restore()
     assert tree(shop) == before
+
+
+def test_what_an_interrupted_apply_moved_comes_back_as_well(review, shop, monkeypatch):
+    import imgclean.dataset.quarantine as quarantine
+
+    before, rename = tree(shop), os.rename
+
+    def killed(a, b):
+        if str(a).endswith("d.jpg"):
+            raise KeyboardInterrupt
+        rename(a, b)
+
+    monkeypatch.setattr(quarantine.os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        review.apply(action="quarantine")
+    monkeypatch.undo()
+    assert tree(shop).keys() == before.keys() - {"cat/c.jpg", "dog/a.jpg"}
+    assert review.apply(action="quarantine").quarantined == 1
+    assert set(review.restore().restored) == GONE and tree(shop) == before
+
+
+def test_an_apply_that_moved_nothing_restores_nothing(review, shop):
+    review.apply(action="quarantine")
+    with pytest.raises(ValueError, match="moved no file"):
+        review.restore(review.apply())
+    assert tree(shop).keys().isdisjoint(GONE)
 
 
 def test_a_review_after_the_quarantine_marks_no_copy_that_stayed(review, shop):
@@ -108,6 +140,46 @@ def test_what_changed_since_it_was_marked_stays(review, shop):
     (shop / "dog/b.jpg").touch()  # newer, but the same
 
 
+def test_a_decision_about_a_copy_makes_no_changed_file_deleted(review, shop):
+    "Nor where the new file is a copy of another image that is decided about."
+    picture(2).save(shop / "cat/c.jpg", quality=95)  # as cat/b.jpg
+    for k in (0, 1):
+        review.mark(k, None)
+        review.mark(k, "keep")
+        assert list(review.plan("quarantine")["refused"]) == ["cat/c.jpg"]
+    review.apply(action="quarantine")
+    assert (shop / "cat/c.jpg").exists() and "cat/c.jpg" in listed(review)
+    review.mark(2, None)
+    review.mark(2, "delete")  # looked at again
+    assert review.apply(action="quarantine").quarantined == 1
+
+
+@pytest.mark.parametrize("reopened", [True, False])
+def test_pictures_of_one_size_and_time_that_changed_places_stay(tmp_path, reopened):
+    for k in range(3):
+        picture(k).save(tmp_path / f"{k}.bmp")
+        os.utime(tmp_path / f"{k}.bmp", (1, 1))
+    review = Review(Items.from_folder(tmp_path), [(0, 1)])
+    review.mark(1, "delete")
+    for old, new in (("1", "x"), ("2", "1"), ("x", "2")):
+        (tmp_path / f"{old}.bmp").rename(tmp_path / f"{new}.bmp")
+    if reopened:
+        review = Review(Items.from_folder(tmp_path), [(0, 1)])
+    done = review.apply(action="quarantine")
+    assert done.refused == {"1.bmp": "it has changed since it was marked; look at it again"}
+    assert len(list(tmp_path.glob("*.bmp"))) == 3
+
+
+def test_a_file_that_came_after_it_was_marked_stays(items, shop):
+    review = Review(items, [(0, 1)])
+    (shop / "cat/b.jpg").unlink()
+    review.mark(1, "delete")
+    picture(99).save(shop / "cat/b.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"cat/b.jpg": "it was not there when it was marked; look at it again"}
+    assert (shop / "cat/b.jpg").exists() and "cat/b.jpg" in listed(review)
+
+
 def test_what_is_gone_is_said(review, shop):
     (shop / "cat/c.jpg").unlink()
     done = review.apply(action="quarantine")
@@ -134,12 +206,7 @@ def test_what_lies_outside_is_not_moved(shop, how):
         (shop / "linked").symlink_to(outside)
     items = Items.from_folder(shop)
     if how == "dots":
-        items = replace(
-            items,
-            paths=(*items.paths, shop / "../outside/x.jpg"),
-            labels=(*items.labels, None),
-            splits=(*items.splits, None),
-        )
+        items = with_path(items, shop / "../outside/x.jpg")
     k = next(k for k, p in enumerate(items.paths) if p.name == "x.jpg")
     review = Review(items, [(0, k)])
     review.mark([k, 1], "delete")
@@ -168,6 +235,49 @@ def test_a_file_that_a_kept_link_leads_to_stays(shop):
     )
     review.restore(done)
     assert (shop / "cat/link.jpg").is_symlink() and (shop / "cat/link.jpg").read_bytes()
+
+
+def reviewed(items, *, kept, deleted):
+    "A review with these marks, given by name."
+    at = {items.relpath(k): k for k in range(len(items))}
+    review = Review(items, [(at[kept], at[deleted])])
+    review.mark(at[kept], "keep")
+    review.mark(at[deleted], "delete")
+    return review
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_link_that_a_kept_link_leads_through_stays(shop, absolute):
+    (shop / "cat/m.jpg").symlink_to(shop / "dog/c.jpg" if absolute else "../dog/c.jpg")
+    (shop / "dog/z.jpg").symlink_to(shop / "cat/m.jpg" if absolute else "../cat/m.jpg")
+    review = reviewed(Items.from_folder(shop), kept="dog/z.jpg", deleted="cat/m.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"cat/m.jpg": "dog/z.jpg, which stays, is the same file"}
+    assert (shop / "dog/z.jpg").read_bytes() and (shop / "cat/m.jpg").is_symlink()
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_file_that_is_listed_by_two_folders_stays(shop, link):
+    if link:
+        (shop / "cat/l.jpg").symlink_to("../dog/c.jpg")
+    else:
+        picture(9).save(shop / "cat/l.jpg")
+    (shop / "alias").symlink_to("cat")
+    items = with_path(Items.from_folder(shop), shop / "alias/l.jpg")
+    review = reviewed(items, kept="cat/l.jpg", deleted="alias/l.jpg")
+    done = review.apply(action="quarantine")
+    assert done.refused == {"alias/l.jpg": "cat/l.jpg, which stays, is the same file"}
+    assert (shop / "cat/l.jpg").read_bytes()
+
+
+def test_links_that_lead_in_circles_are_left_alone(shop):
+    (shop / "cat/c.jpg").unlink()
+    (shop / "cat/c.jpg").symlink_to("o.jpg")
+    items = Items.from_folder(shop)
+    (shop / "cat/c.jpg").unlink()
+    (shop / "cat/c.jpg").symlink_to("c.jpg")
+    review = reviewed(items, kept="cat/a.jpg", deleted="dog/a.jpg")
+    assert review.apply(action="quarantine").quarantined == 1
 
 
 def test_a_file_that_is_listed_twice_is_not_moved(items, shop):
@@ -224,6 +334,19 @@ def test_a_folder_that_takes_no_quarantine_changes_nothing(review, shop, monkeyp
     with pytest.raises(OSError, match="No space"):
         review.apply(action="quarantine")
     assert tree(shop) == before and not (shop / "cleaned.csv").exists()
+
+
+def test_no_file_moves_before_the_csv_is_written(review, shop, monkeypatch):
+    import imgclean.review.apply as apply
+
+    def full(items, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(apply, "write_csv", full)
+    before = tree(shop)
+    with pytest.raises(OSError, match="No space"):
+        review.apply(action="quarantine")
+    assert tree(shop) == before
 
 
 def test_wrong_arguments_are_refused(review, tmp_path):

@@ -83,11 +83,14 @@ def test_no_acknowledged_decision_is_lost(folder):
 
 
 def files(folder):
-    "Name -> where its content is, outside and inside of the quarantine; fails where there is none or more than one."
-    found = {}
-    for path in folder.rglob("*.jpg"):
-        name = path.read_text()
-        assert name not in found, f"{name} is there twice"
+    """Name -> where its content is, outside and inside of the quarantine; fails where there are two files of one.
+
+    One file may have two names for a moment: on its way back, it is in its place before it leaves the quarantine.
+    """
+    found, inodes = {}, {}
+    for path in sorted(folder.rglob("*.jpg")):  # the quarantine first
+        name, inode = path.read_text(), path.stat().st_ino
+        assert inodes.setdefault(name, inode) == inode, f"{name} is there twice"
         found[name] = path.relative_to(folder).as_posix()
     return found
 
