@@ -114,7 +114,7 @@ class ImageCleaner(anywidget.AnyWidget):
         return self.review.apply(lose_groups, action=action)
 
     def restore(self, manifest: str | os.PathLike | Applied | None = None) -> Restored:
-        "Put the files of a quarantine back, by default of the latest; see `Review.restore`."
+        "Put the files of a quarantine back, by default of all; see `Review.restore`."
         return self.review.restore(manifest)
 
     def __repr__(self) -> str:
