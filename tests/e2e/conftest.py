@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pictures import write_pictures
 
 REPO = Path(__file__).parents[2]
 QUIET = {
@@ -75,6 +76,12 @@ class Notebook:
         # Braces: the result is not awaited, since some commands end only with the kernel's work.
         self.page.evaluate("c=>{window.jupyterapp.commands.execute(c)}", name)
 
+    def theme(self, name: str, is_light: str) -> None:
+        self.page.evaluate(
+            "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }", name
+        )
+        self.page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=is_light)
+
     def n_cells(self) -> int:
         return self.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
 
@@ -119,3 +126,19 @@ def open_notebook(lab, chrome):
         time.sleep(0.5)
         notebook.page.close()
     assert errors == []
+
+
+@pytest.fixture
+def review_of(lab):
+    "A folder of so many pairs of equal pictures, and a cell that shows them; the pairs are items 0 and 1, 2 and 3, …"
+
+    def make(name: str, n_groups: int, **options) -> tuple[Path, str]:
+        names = [f"cat/{k:03}{copy}.jpg" for k in range(n_groups) for copy in "ab"]
+        write_pictures(lab[1] / name, names, [k // 2 for k in range(len(names))])
+        given = "".join(f", {key}={value!r}" for key, value in options.items())
+        return lab[1] / name, f"""from imgclean.all import ImageCleaner, Items
+ds = Items.from_folder({name!r})
+cleaner = ImageCleaner(ds, [(k, k + 1) for k in range(0, len(ds), 2)]{given})
+cleaner"""
+
+    return make
