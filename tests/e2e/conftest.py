@@ -136,9 +136,12 @@ def review_of(lab):
         names = [f"cat/{k:03}{copy}.jpg" for k in range(n_groups) for copy in "ab"]
         write_pictures(lab[1] / name, names, [k // 2 for k in range(len(names))])
         given = "".join(f", {key}={value!r}" for key, value in options.items())
-        return lab[1] / name, f"""from imgclean.all import ImageCleaner, Items
+        return (
+            lab[1] / name,
+            f"""from imgclean.all import ImageCleaner, Items
 ds = Items.from_folder({name!r})
 cleaner = ImageCleaner(ds, [(k, k + 1) for k in range(0, len(ds), 2)]{given})
-cleaner"""
+cleaner""",
+        )
 
     return make
