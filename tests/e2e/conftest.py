@@ -64,6 +64,8 @@ class Notebook:
 
     def __init__(self, page, url: str, name: str):
         self.page, self.url, self.name = page, url, name
+        self.received: list[int] = []  # bytes of each message from the server
+        page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.received.append(len(data))))
 
     def open(self) -> "Notebook":
         self.page.goto(f"{self.url}/lab/tree/{self.name}?reset")
