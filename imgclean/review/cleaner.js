@@ -365,27 +365,30 @@ function render({ model, el }) {
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
     " ": () => lookAt(cursor), "?": () => help(),
   };
-  root.addEventListener("keydown", (e) => {
-    // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here:
-    // JupyterLab would take "d d" or "x" for "delete this cell".
-    if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
+  // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here: it would take
+  // "d d" or "x" for "delete this cell". Notebook 7 listens on the document before an element hears of it: so the window does.
+  function keydown(e) {
+    const target = e.composedPath()[0];
+    if (!root.contains(target) || e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
     e.stopPropagation();
     if (dialog.open) return comparison.compareKey(e);
     if (e.key === "Escape") {
-      if (["SELECT", "INPUT"].includes(e.target.tagName)) return focus(cursor);
+      if (["SELECT", "INPUT"].includes(target.tagName)) return focus(cursor);
       document.activeElement.blur();
       return el.closest(".jp-Cell")?.focus();
     }
-    if (!e.target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
+    if (!target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
     e.preventDefault();
     if (drawn === page) cellKeys[e.key](e);
-  });
+  }
+  window.addEventListener("keydown", keydown, { capture: true });
 
   const resized = new ResizeObserver(() => comparison.place());
   resized.observe(dialog);
   ask({ type: "page", after: -1, view }); // a review goes on at its first open group
   return () => {
     model.off("msg:custom", receive);
+    window.removeEventListener("keydown", keydown, { capture: true });
     clearTimeout(wanted);
     resized.disconnect();
     pending.forEach(({ timer }) => clearTimeout(timer));

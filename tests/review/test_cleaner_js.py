@@ -39,7 +39,7 @@ const model = {
   send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
 };
 window.leak = [];
-document.addEventListener('keydown', e => window.leak.push(e.key));
+document.addEventListener('keydown', e => window.leak.push(e.key), {capture: true}); // as Notebook 7 listens
 window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'text/javascript'})))).default.render({model, el: document.body});
 """
 
