@@ -27,9 +27,10 @@ SHOW = "cleaner = ImageCleaner(ds, groups)\ncleaner"
 LISTEN = "stamps = []\ncleaner.review.on_change(lambda change: stamps.append(1000 * time.time()))"
 HELPERS = """() => {
     // A frame that meets the test is on the screen when the task behind it runs.
-    window.painted = test => new Promise(done => {
+    window.painted = test => new Promise((done, fail) => {
         const look = () => test() ? setTimeout(() => done(performance.now())) : requestAnimationFrame(look);
         requestAnimationFrame(look);
+        setTimeout(() => fail(new Error(`not within 60 s: ${test}`)), 60000);
     });
     window.isComplete = root => { const all = [...root.querySelectorAll('.imgclean-cell img')]; return all.length && all.every(i => i.complete && i.naturalWidth) };
     window.firstGroup = () => document.querySelector('.imgclean-row')?.dataset.group;
@@ -39,9 +40,8 @@ RUN = """() => {
     window.jupyterapp.commands.execute('notebook:run-cell');
     return painted(() => { const now = document.querySelector('.imgclean'); return now && now !== old && isComplete(now) }).then(end => end - start);
 }"""
-ON_KEY = """() => { window.result = new Promise(done => addEventListener('keydown', e => {
-    const before = firstGroup();
-    painted(() => TEST).then(end => done([end - e.timeStamp, performance.timeOrigin + e.timeStamp]));
+ON_KEY = """() => { const before = firstGroup(); window.result = new Promise((done, fail) => addEventListener('keydown', e => {
+    painted(() => TEST).then(end => done([end - e.timeStamp, performance.timeOrigin + e.timeStamp]), fail);
 }, {capture: true, once: true})) }"""
 TURNED = "before !== firstGroup() && isComplete(document)"
 MARKED = "document.activeElement.dataset.mark === 'delete'"
