@@ -39,7 +39,16 @@ setup(
     ],
     extras_require={
         "trash": ["send2trash"],
-        "dev": ["pytest>=8", "hypothesis", "nbclient", "playwright", "ruff"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis",
+            "nbclient",
+            "playwright",
+            "axe-playwright-python",
+            "notebook>=7",
+            "voila",
+            "ruff",
+        ],
     },
     entry_points={"console_scripts": ["imgclean=imgclean.cli:main"]},
 )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from .cleaned import content_digest
-from .items import Items, relative_to
+from .items import Items, relative_names
 
 
 class Identities:
@@ -21,7 +21,7 @@ class Identities:
         folder: Path,  # that names are relative to
     ):
         self.items = items
-        self.names = _unique([relative_to(p, folder) for p in items.paths])
+        self.names = _unique(relative_names(items.paths, folder))
         self._at = {name: k for k, name in enumerate(self.names)}
         self._known: dict[int, list] = {}  # item -> fingerprint when it was last hashed
         self._claims: dict[int, str] = {}  # item -> the name in the ledger that means it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -198,7 +198,19 @@ def _folder_label(folders: tuple[str, ...]) -> str | None:
 
 def relative_to(path: Path, root: Path) -> str:
     "`path` seen from `root`, with forward slashes; symlinks are not resolved."
-    return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).as_posix()
+    return relative_names([path], root)[0]
+
+
+def relative_names(paths: Iterable[Path], root: Path) -> list[str]:
+    "`paths` seen from `root`, with forward slashes; symlinks are not resolved."
+    top = os.path.abspath(root)
+    start = os.path.join(top, "")
+    names = []
+    for path in map(os.path.abspath, paths):
+        # What lies below, as nearly all does, needs no `relpath`, which is slow.
+        name = path[len(start) :] if path.startswith(start) else os.path.relpath(path, top)
+        names.append(name.replace(os.sep, "/"))
+    return names
 
 
 def _root(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:

@@ -6,7 +6,7 @@ const ACK_MS = 2500; // a kernel that is silent for so long is busy or gone
 
 function render({ model, el }) {
   const view = String(Math.random()); // answers go to every view of the widget; each takes its own
-  let page = 0, last = 0, cursor = 0, seq = 0, dead = false, wanted = null;
+  let page = 0, last = 0, cursor = 0, anchor = null, seq = 0, dead = false, wanted = null;
   let drawn = null; // the page on screen; while another one is on its way, keys decide nothing
   let shared = false; // whether groups share images, as fastai v1's pairs do
   let doubtful = false; // an action was refused, so what the screen guessed may be wrong
@@ -29,12 +29,12 @@ function render({ model, el }) {
   const status = h("span", { className: "imgclean-status", role: "status" });
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
-  const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images" });
+  const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images", "aria-multiselectable": "true" });
   const { dialog, open, help, confirm } = makeDialogs({
     button, plan, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
   });
   const at = (id) => cells.findIndex((c) => c.image.id === id);
-  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle(at(id)), other: (id) => notDuplicate(cells[at(id)]) });
+  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle([cells[at(id)].image]), other: (id) => notDuplicate([cells[at(id)].image], cells[at(id)].group) });
   const single = model.get("single");
   const looked = (model.get("grades") ?? []).length > 1; // there was a second look: similarities of groups are probabilities
   const suggest = single ? [] : [button("Accept suggestions on page", takePage),
@@ -231,8 +231,9 @@ function render({ model, el }) {
     const star = !single && k === 0 ? h("span", { className: "imgclean-star", textContent: "★ ", title: `suggested to keep: ${group.reason || "first of the group"}` }) : null;
     const alike = k && image.similarity !== null ? h("span", { className: "imgclean-alike", textContent: image.similarity.toFixed(3), title: "similarity to the image with the star" }) : null;
     const node = h("div", { className: "imgclean-cell", role: "gridcell", tabIndex: -1, title: image.name, "data-id": image.id,
-        onfocus: () => { if (cursor !== at) { cursor = at; paint(); } }, // screen readers move the focus themselves
-        onclick: (e) => { focus(at); if (e.target !== label) toggle(at); } },
+        onfocus: () => { if (cursor !== at) { cursor = at; anchor = null; paint(); } }, // screen readers move the focus themselves
+        onmousedown: (e) => e.shiftKey && e.preventDefault(), // no text is selected
+        onclick: (e) => { focus(at, e.shiftKey); if (e.target !== label && !e.shiftKey) toggle([image]); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
       what(image, k), h("div", { className: "imgclean-name" }, image.name),
       star && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
@@ -259,10 +260,12 @@ function render({ model, el }) {
   }
 
   function paint() {
+    const picked = new Set(anchor === null ? [] : range());
     cells.forEach((it, k) => {
       const mark = marks.get(it.image.id) ?? "";
       it.cell.dataset.mark = mark;
       it.cell.tabIndex = k === cursor ? 0 : -1;
+      it.cell.setAttribute("aria-selected", picked.has(it));
       it.word.textContent = mark !== "delete" && it.group.apart?.includes(it.image.id) ? "≠ OTHER PICTURE" : WORDS[mark] ?? "";
       const label = labels.get(it.image.id) ?? "";
       if (single) it.label.value = label;
@@ -287,11 +290,17 @@ function render({ model, el }) {
 
   // ---- moving and deciding
 
-  function focus(k) {
+  // The images that a key decides about: a range, or the one under the cursor.
+  const range = () => (anchor === null ? [cells[cursor]] : cells.slice(Math.min(anchor, cursor), Math.max(anchor, cursor) + 1));
+  const chosen = () => range().map((it) => it.image);
+  const chosenGroups = () => [...new Set(range().map((it) => it.group))];
+  function focus(k, extend = false) {
     if (!cells.length) return;
+    anchor = extend ? anchor ?? cursor : null;
     cursor = Math.max(0, Math.min(k, cells.length - 1));
     paint();
     cells[cursor].cell.focus({ preventScroll: false });
+    if (extend) say(`${chosen().length} images chosen`);
   }
   function go(to, at = 0) {
     to = Math.max(0, Math.min(last, to));
@@ -309,28 +318,32 @@ function render({ model, el }) {
     if (take) focus(k);
     else { cursor = k; paint(); }
   }
-  function stepGroup(by) {
+  function stepGroup(by, extend) {
     const first = cells.map((c, k) => [c, k]).filter(([c], k) => k === 0 || cells[k - 1].group !== c.group).map(([, k]) => k);
     const here = first.filter((k) => k <= cursor).length - 1;
+    if (extend) return focus(first[here + by] ?? (by > 0 ? cells.length - 1 : 0), true); // a range ends with the page
     if (here + by >= first.length) return page < last ? go(page + 1) : undefined;
     if (here + by < 0) return page > 0 ? go(page - 1) : undefined;
     focus(first[here + by]);
   }
-  function toggle(k) {
+  function toggle(images) {
     if (drawn !== page) return;
-    const { image } = cells[k];
-    const value = marks.get(image.id) === "delete" ? null : "delete";
-    act("mark", { ids: [image.id], value }, { [image.id]: value });
-    say(`${image.name}: ${value ?? "no mark"}`);
+    const ids = images.map((image) => image.id);
+    const value = ids.every((id) => marks.get(id) === "delete") ? null : "delete";
+    act("mark", { ids, value }, Object.fromEntries(ids.map((id) => [id, value])));
+    say(`${ids.length > 1 ? `${ids.length} images` : images[0].name}: ${value ?? "no mark"}`);
   }
   // What was told apart is spared or not as Python sees the whole group: then the screen waits.
   const guess = (group, mark) => (group.apart?.length ? {} : Object.fromEntries(group.images.map((image, k) => [image.id, mark(image, k)])));
-  const keepOnly = ({ image, group }) => act("keep_only", { ids: [image.id], group: group.id },
-    guess(group, (other) => (other === image || group.protected?.includes(other.id) ? "keep" : "delete")));
-  const keepAll = ({ group }) => act("keep_all", { group: group.id }, guess(group, () => "keep"));
+  const guesses = (groups, mark) => Object.assign({}, ...groups.map((g) => guess(g, (image, k) => mark(image, k, g))));
+  function keepOnly(images, groups) {
+    const spared = (image, g) => images.includes(image) || g.protected?.includes(image.id);
+    act("keep_only", { ids: images.map((image) => image.id), groups: groups.map((g) => g.id) }, guesses(groups, (image, _, g) => (spared(image, g) ? "keep" : "delete")));
+  }
+  const keepAll = (groups) => act("keep_all", { groups: groups.map((g) => g.id) }, guesses(groups, () => "keep"));
   // Where groups share images, none may lose its last one: Python decides, the screen waits.
-  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : Object.assign({}, ...groups.map((g) => guess(g, (image, k) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")))));
-  const notDuplicate = ({ image, group }) => act("not_duplicate", { ids: [image.id], group: group.id });
+  const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : guesses(groups, (image, k, g) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")));
+  const notDuplicate = (images, group) => act("not_duplicate", { ids: images.map((image) => image.id), group: group.id });
   function takePage() { if (pages.get(page)?.length) act("accept_suggestions", { groups: pages.get(page).map((g) => g.id), grade: null }); focus(cursor); }
   function acceptAndGoOn({ group }) {
     if (group.more || group.images.some((image) => !marks.has(image.id))) act("accept", { group: group.id }, guess(group, (image) => marks.get(image.id) ?? "keep"));
@@ -342,36 +355,40 @@ function render({ model, el }) {
   const lookAt = (k) => { if (cells[k] && !dead) comparison.compare(cells[k].image, cells[k].group); };
 
   const cellKeys = {
-    ArrowRight: () => focus(cursor + 1), ArrowLeft: () => focus(cursor - 1),
-    ArrowDown: () => stepGroup(1), ArrowUp: () => stepGroup(-1),
+    ArrowRight: (e) => focus(cursor + 1, e.shiftKey), ArrowLeft: (e) => focus(cursor - 1, e.shiftKey),
+    ArrowDown: (e) => stepGroup(1, e.shiftKey), ArrowUp: (e) => stepGroup(-1, e.shiftKey),
     PageDown: () => go(page + 1), PageUp: () => go(page - 1), Home: () => focus(0), End: () => focus(cells.length - 1),
-    d: () => toggle(cursor), Delete: () => toggle(cursor), b: () => keepBest([cells[cursor].group]),
-    k: () => keepOnly(cells[cursor]), o: () => notDuplicate(cells[cursor]), a: () => keepAll(cells[cursor]),
+    d: () => toggle(chosen()), Delete: () => toggle(chosen()), b: () => keepBest(chosenGroups()),
+    k: () => keepOnly(chosen(), chosenGroups()), a: () => keepAll(chosenGroups()),
+    o: () => notDuplicate(chosen(), cells[cursor].group),
     n: () => acceptAndGoOn(cells[cursor]), Enter: () => acceptAndGoOn(cells[cursor]),
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
     " ": () => lookAt(cursor), "?": () => help(),
   };
-  root.addEventListener("keydown", (e) => {
-    // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here:
-    // JupyterLab would take "d d" or "x" for "delete this cell".
-    if (e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
+  // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here: it would take
+  // "d d" or "x" for "delete this cell". Notebook 7 listens on the document before an element hears of it: so the window does.
+  function keydown(e) {
+    const target = e.composedPath()[0];
+    if (!root.contains(target) || e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
     e.stopPropagation();
     if (dialog.open) return comparison.compareKey(e);
     if (e.key === "Escape") {
-      if (["SELECT", "INPUT"].includes(e.target.tagName)) return focus(cursor);
+      if (["SELECT", "INPUT"].includes(target.tagName)) return focus(cursor);
       document.activeElement.blur();
       return el.closest(".jp-Cell")?.focus();
     }
-    if (!e.target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
+    if (!target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
     e.preventDefault();
-    if (drawn === page) cellKeys[e.key]();
-  });
+    if (drawn === page) cellKeys[e.key](e);
+  }
+  window.addEventListener("keydown", keydown, { capture: true });
 
   const resized = new ResizeObserver(() => comparison.place());
   resized.observe(dialog);
   ask({ type: "page", after: -1, view }); // a review goes on at its first open group
   return () => {
     model.off("msg:custom", receive);
+    window.removeEventListener("keydown", keydown, { capture: true });
     clearTimeout(wanted);
     resized.disconnect();
     pending.forEach(({ timer }) => clearTimeout(timer));

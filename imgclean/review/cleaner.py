@@ -240,8 +240,8 @@ class ImageCleaner(anywidget.AnyWidget):
         actions = {
             "mark": lambda: review.mark(message["ids"], message["value"]),
             "relabel": lambda: review.relabel(message["ids"], message["value"]),
-            "keep_only": lambda: review.keep_only(message["ids"][0], message["group"]),
-            "keep_all": lambda: review.keep_all(message["group"]),
+            "keep_only": lambda: review.keep_only(message["ids"], list(message["groups"])),
+            "keep_all": lambda: review.keep_all(list(message["groups"])),
             "not_duplicate": lambda: review.not_duplicate(message["ids"], message["group"]),
             "keep_best": lambda: review.keep_best(message["groups"]),
             "accept_suggestions": lambda: _accepted(review, message["groups"], message["grade"]),

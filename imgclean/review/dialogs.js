@@ -2,6 +2,7 @@
 
 const KEYS = [
   ["← → ↑ ↓", "move within a group, between groups"],
+  ["Shift and arrows or click", "choose several images, for d, k, a, o and b"],
   ["d, Delete, click", "mark for deletion, or take the mark away"],
   ["k", "keep this one, delete the rest of the group"],
   ["a", "keep all: these are not duplicates, and will not be shown together again"],

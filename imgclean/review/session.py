@@ -177,23 +177,23 @@ class Review:
                 )
         self._do("mark", Change(dict.fromkeys(ks, value)))
 
-    def keep_only(self, k: int, g: int | None = None) -> None:
-        """Keep item `k` and delete the others of group `g`, by default of every group that it is in.
+    def keep_only(self, ks: int | Iterable[int], gs: int | Iterable[int] | None = None) -> None:
+        """Keep items `ks` and delete the others of groups `gs`, by default of every group that they are in.
 
-        What is protected is kept, and what was told to be another picture stays as it is, unless all of group `g` was.
+        What is protected is kept, and what was told to be another picture stays as it is, unless all of a single group was.
         """
-        (k,) = self._indices(k)
-        groups = self.groups if g is None else [self.groups[self._group(g)]]
-        back = {} if g is None else self._reunited(g)
-        copies = {c for ks in groups if k in ks for c in ks if back or not self.is_apart(c, k)}
+        ks, listed = set(self._indices(ks)), self._groups(gs)
+        back = self._reunited(listed[0]) if gs is not None and len(listed) == 1 else {}
+        pairs = ((c, k) for g in listed for k in ks.intersection(self.groups[g]) for c in self.groups[g])
+        copies = {c for c, k in pairs if back or not self.is_apart(c, k)}
         marks = {c: "keep" if c in self.protected else "delete" for c in copies}
-        self._do("keep only", Change(marks | {k: "keep"}, apart=back))
+        self._do("keep only", Change(marks | dict.fromkeys(ks, "keep"), apart=back))
 
-    def keep_all(self, g: int) -> None:
-        "Keep every image of group `g`: they are no duplicates, and will be in no group together again."
-        group = self.groups[self._group(g)]
-        apart = {Relation(group, group): True} if len(set(group)) > 1 else {}
-        self._do("keep all", Change(dict.fromkeys(group, "keep"), apart=apart))
+    def keep_all(self, gs: int | Iterable[int]) -> None:
+        "Keep every image of groups `gs`: those of one are no duplicates, and will be in no group together again."
+        groups = [self.groups[g] for g in self._groups(gs)]
+        apart = {Relation(group, group): True for group in groups if len(set(group)) > 1}
+        self._do("keep all", Change({k: "keep" for group in groups for k in group}, apart=apart))
 
     def not_duplicate(self, ks: int | Iterable[int], g: int) -> None:
         """Tell that images `ks` of group `g` are another picture than its other images; they will not meet again.

@@ -232,3 +232,22 @@ def test_pipes_are_listed_not_opened(shop):
     assert len(items) == 8 and [(u.path.name, u.error) for u in items.unreadable] == [
         ("pipe.jpg", "not a regular file")
     ]
+
+
+def test_names_seen_from_a_folder_are_what_relpath_says(tmp_path, monkeypatch):
+    from imgclean.dataset.items import relative_names
+
+    monkeypatch.chdir(tmp_path)
+    top = tmp_path / "a b"
+    paths = [
+        top / "c/d.jpg",
+        tmp_path / "a bc/d.jpg",
+        top / "../e.jpg",
+        Path("a b/f.jpg"),
+        Path("g.jpg"),
+        top,
+    ]
+    expected = [Path(os.path.relpath(p, top)).as_posix() for p in paths]
+    assert relative_names(paths, top) == relative_names(paths, Path("a b")) == expected
+    assert expected[:3] == ["c/d.jpg", "../a bc/d.jpg", "../e.jpg"]
+    assert relative_names([top / "f.jpg"], Path("/")) == [str(top / "f.jpg")[1:]]

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pictures import write_pictures
 
 REPO = Path(__file__).parents[2]
 QUIET = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
+
+IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
 def free_port() -> int:
@@ -39,7 +42,7 @@ def lab(tmp_path_factory, chrome):
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
                "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}",
-               "--LabApp.expose_app_in_browser=True"]  # fmt: skip
+               "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]  # fmt: skip
     with open(root / "lab.log", "w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
@@ -59,21 +62,28 @@ def lab(tmp_path_factory, chrome):
 
 
 class Notebook:
-    "A notebook open in JupyterLab"
+    "A notebook open in JupyterLab, or in Notebook 7"
 
-    def __init__(self, page, url: str, name: str):
-        self.page, self.url, self.name = page, url, name
+    def __init__(self, page, url: str, name: str, app: str):
+        self.page, self.url, self.name, self.app = page, url, name, app
+        self.received: list[int] = []  # bytes of each message from the server
+        page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.received.append(len(data))))
 
     def open(self) -> "Notebook":
-        self.page.goto(f"{self.url}/lab/tree/{self.name}?reset")
+        self.page.goto(f"{self.url}/{self.app}/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60000)
-        status = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status"
-        self.page.wait_for_function(f"()=>{status}==='idle'", timeout=60000)
+        self.page.wait_for_function(IDLE, timeout=60000)
         return self
 
     def command(self, name: str) -> None:
         # Braces: the result is not awaited, since some commands end only with the kernel's work.
         self.page.evaluate("c=>{window.jupyterapp.commands.execute(c)}", name)
+
+    def theme(self, name: str, is_light: str) -> None:
+        self.page.evaluate(
+            "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }", name
+        )
+        self.page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=is_light)
 
     def n_cells(self) -> int:
         return self.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
@@ -102,15 +112,17 @@ def open_notebook(lab, chrome):
     url, work = lab
     opened, errors = [], []
 
-    def opener(name: str, cells: list[str] | None = None, source: Path | None = None) -> Notebook:
+    def opener(
+        name: str, cells: list[str] | None = None, source: Path | None = None, app: str = "lab/tree"
+    ) -> Notebook:
         nb = nbformat.read(source, 4) if source else nbformat.v4.new_notebook()
         if cells:
             nb.cells = [nbformat.v4.new_code_cell(code) for code in cells]
         nb.metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")
         nbformat.write(nb, work / name)
         page = chrome.new_page(viewport=dict(width=1300, height=1000))
-        page.on("pageerror", lambda e: errors.append(str(e)))
-        opened.append(Notebook(page, url, name).open())
+        page.on("pageerror", lambda e: "/static/notebook/" in (e.stack or "") or errors.append(str(e)))
+        opened.append(Notebook(page, url, name, app).open())
         return opened[-1]
 
     yield opener
@@ -119,3 +131,22 @@ def open_notebook(lab, chrome):
         time.sleep(0.5)
         notebook.page.close()
     assert errors == []
+
+
+@pytest.fixture
+def review_of(lab):
+    "A folder of so many pairs of equal pictures, and a cell that shows them; the pairs are items 0 and 1, 2 and 3, …"
+
+    def make(name: str, n_groups: int, **options) -> tuple[Path, str]:
+        names = [f"cat/{k:03}{copy}.jpg" for k in range(n_groups) for copy in "ab"]
+        write_pictures(lab[1] / name, names, [k // 2 for k in range(len(names))])
+        given = "".join(f", {key}={value!r}" for key, value in options.items())
+        return (
+            lab[1] / name,
+            f"""from imgclean.all import ImageCleaner, Items
+ds = Items.from_folder({name!r})
+cleaner = ImageCleaner(ds, [(k, k + 1) for k in range(0, len(ds), 2)]{given})
+cleaner""",
+        )
+
+    return make

@@ -32,13 +32,6 @@ def shoot(tmp_path):
     return take
 
 
-def theme(page, name, is_light):
-    page.evaluate(
-        "name => { window.jupyterapp.commands.execute('apputils:change-theme', {theme: name}) }", name
-    )
-    page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=is_light)
-
-
 def test_the_grid(open_notebook, shoot):
     nb = open_notebook("duplicates.ipynb", [CODE, RELABEL])
     page = nb.page
@@ -57,9 +50,9 @@ def test_the_grid(open_notebook, shoot):
     page.evaluate("document.querySelector('.imgclean').scrollTop = 0")
     shoot(page, "grid")
     page.evaluate("document.querySelector('.imgclean').scrollTop = 1e6")
-    theme(page, "JupyterLab Dark", "false")
+    nb.theme("JupyterLab Dark", "false")
     shoot(page, "dark")
-    theme(page, "JupyterLab Light", "true")
+    nb.theme("JupyterLab Light", "true")
 
     page.locator("button", has_text="Compare").nth(1).click()
     loaded = "[...document.querySelectorAll('.imgclean-pane img')].every(i => i.src.startsWith('blob:') && i.naturalWidth > 0)"

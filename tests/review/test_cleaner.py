@@ -125,9 +125,9 @@ def test_actions_are_acknowledged_after_they_are_on_disk(wire, cleaner):
     assert changed["type"] == "changed" and changed["marks"] == {2: "delete"}
     assert (done["type"], done["seq"], done["counts"]["delete"]) == ("done", 7, 1)
     assert '"cat/c.jpg":"delete"' in cleaner.review.ledger.path.read_text()
-    wire(type="do", do="keep_only", seq=8, ids=[4], group=0)
+    wire(type="do", do="keep_only", seq=8, ids=[4], groups=[0])
     assert cleaner.deleted == [0, 2] and cleaner.kept == [4]
-    wire(type="do", do="keep_all", seq=9, group=1)
+    wire(type="do", do="keep_all", seq=9, groups=[1])
     wire(type="do", do="keep_best", seq=10, groups=[0])
     wire(type="do", do="keep_best", seq=11, groups=[1])
     assert cleaner.deleted == [2, 4, 7] and cleaner.undecided == []
@@ -235,7 +235,7 @@ def test_what_cannot_be_recorded_is_refused(wire, cleaner, monkeypatch):
         {"type": "pictures", "ids": "all"}, {"type": "do"}, {"type": "filter"}, {"type": "filter", "fields": {"sort": "x"}},
         {"type": "filter", "fields": [1]}, {"type": "align", "left": 0, "right": 1, "group": 99}, {"type": "plan", "action": "rm"},
         {"type": "filter", "fields": {"label": []}}, {"type": "do", "do": "accept_suggestions", "seq": 1}, {"type": "do", "do": "format", "seq": 1},
-        {"type": "do", "do": "mark", "seq": 1}, {"type": "do", "do": "_record", "seq": 1},
+        {"type": "do", "do": "mark", "seq": 1}, {"type": "do", "do": "keep_all", "seq": 1, "groups": None}, {"type": "do", "do": "_record", "seq": 1},
         {"type": ["page"]},
     ],
 )  # fmt: skip

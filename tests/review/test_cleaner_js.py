@@ -39,7 +39,7 @@ const model = {
   send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
 };
 window.leak = [];
-document.addEventListener('keydown', e => window.leak.push(e.key));
+document.addEventListener('keydown', e => window.leak.push(e.key), {capture: true}); // as Notebook 7 listens
 window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'text/javascript'})))).default.render({model, el: document.body});
 """
 
@@ -93,8 +93,23 @@ def test_a_click_marks_and_a_second_takes_it_back(grid):
     [
         ("d", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
         ("Delete", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
-        ("ArrowRight k", {"do": "keep_only", "ids": [1], "group": 0}, ["delete", "keep", "", ""]),
-        ("ArrowDown a", {"do": "keep_all", "group": 1}, ["", "", "keep", "keep"]),
+        ("ArrowRight k", {"do": "keep_only", "ids": [1], "groups": [0]}, ["delete", "keep", "", ""]),
+        ("ArrowDown a", {"do": "keep_all", "groups": [1]}, ["", "", "keep", "keep"]),
+        (
+            "Shift+ArrowRight d",
+            {"do": "mark", "ids": [0, 1], "value": "delete"},
+            ["delete", "delete", "", ""],
+        ),
+        ("Shift+ArrowRight d d", {"do": "mark", "ids": [0, 1], "value": None}, ["", "", "", ""]),
+        (
+            "End Shift+ArrowLeft Shift+ArrowLeft k",
+            {"do": "keep_only", "ids": [1, 2, 3], "groups": [0, 1]},
+            ["delete", "keep", "keep", "keep"],
+        ),
+        ("Shift+ArrowDown a", {"do": "keep_all", "groups": [0, 1]}, ["keep"] * 4),
+        ("Shift+ArrowDown Shift+ArrowDown b", {"do": "keep_best", "groups": [0, 1]}, ["keep", "delete"] * 2),
+        ("End Shift+ArrowLeft o", {"do": "not_duplicate", "ids": [2, 3], "group": 1}, [""] * 4),
+        ("Shift+ArrowDown ArrowUp d", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
         ("b", {"do": "keep_best", "groups": [0]}, ["keep", "delete", "", ""]),
         ("ArrowRight o", {"do": "not_duplicate", "ids": [1], "group": 0}, ["", "", "", ""]),
         ("n", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
@@ -110,6 +125,32 @@ def test_keys(grid, keys, action, shown):
     assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq", "view")} == action
     grid.wait_for_timeout(50)
     assert marks(grid) == shown
+
+
+def chosen(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('[aria-selected=true]')].map(c => Number(c.dataset.id))"
+    )
+
+
+def test_shift_chooses_a_range_that_is_shown_and_said(grid):
+    start(grid)
+    assert chosen(grid) == []
+    grid.keyboard.press("Shift+ArrowDown")
+    assert chosen(grid) == [0, 1, 2] and focused(grid) == 2
+    assert grid.locator("[aria-live]").inner_text() == "3 images chosen"
+    grid.keyboard.press("Shift+ArrowDown")  # the page's end is the range's
+    grid.keyboard.press("Shift+ArrowRight")
+    assert chosen(grid) == [0, 1, 2, 3]
+    grid.keyboard.press("Shift+ArrowUp")
+    assert chosen(grid) == [0]
+    grid.keyboard.press("ArrowRight")
+    assert chosen(grid) == [] and focused(grid) == 1
+    grid.locator(".imgclean-cell").nth(3).click(modifiers=["Shift"])
+    assert chosen(grid) == [1, 2, 3] and did(grid) == []
+    grid.keyboard.press("PageDown")
+    grid.wait_for_timeout(50)
+    assert chosen(grid) == [] and focused(grid) == 4
 
 
 def test_what_the_screen_guesses_spares_what_is_protected(grid):

@@ -63,6 +63,18 @@ def test_each_action_does_what_it_says(review):
     assert not review.is_apart(0, 2)  # nobody is told apart any more
 
 
+def test_several_images_and_groups_are_one_step(items):
+    review = Review(items, [(0, 2, 4), (5, 7)])
+    review.keep_only([2, 4, 5], [0, 1])
+    assert (review.deleted, review.kept) == ([0, 7], [2, 4, 5])
+    review.undo()
+    assert review.decisions == {}
+    review.keep_all([0, 1])
+    assert review.kept == [0, 2, 4, 5, 7] and review.is_apart(0, 2) and not review.is_apart(0, 5)
+    review.undo()
+    assert review.decisions == {} and not review.is_apart(0, 2)
+
+
 def test_no_suggestion_deletes_what_is_protected(items):
     groups = [Group((0, 2, 4), protected=(0, 4)), Group((4, 5)), Group((7, 2), protected=(7,))]
     review = Review(items, groups)
@@ -89,7 +101,7 @@ def test_an_image_in_two_groups_has_one_mark(items):
     review = Review(items, [(0, 2), (2, 4)])
     review.keep_only(2)
     assert review.deleted == [0, 4] and review.kept == [2]
-    review.keep_only(4, g=1)
+    review.keep_only(4, 1)
     assert review.deleted == [0, 2] and review.kept == [4]
 
 
