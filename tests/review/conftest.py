@@ -1,0 +1,59 @@
+"""A grid of four groups in a real browser, without Jupyter."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import imgclean.review
+from imgclean.review.cleaner import ImageCleaner
+
+HERE = Path(imgclean.review.__file__).parent
+FAKE = """
+window.sent = []; window.dead = false; window.mute = false;
+const listeners = [];
+const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, grade: 'edited', leak: g === 1, clash: g === 1, apart: [], protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
+  {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: g === 1 && j ? 'dog' : 'cat', split: g === 1 ? ['train', 'valid'][j] : null, grade: j ? 'edited' : null, what: j ? 'cropped to 72 %' : '', pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
+const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4};
+window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
+const answers = window.answers = {
+  page: m => {
+    const focus = 'after' in m ? groups.findIndex((g, k) => k > m.after && !window.decided?.includes(k)) : undefined;
+    const page = focus === undefined ? m.page : Math.max(0, Math.floor(focus / 2));
+    const answer = {type: 'page', page, last: 1, groups: groups.slice(2 * page, 2 * page + 2), counts, shared: Boolean(window.shared)};
+    emit(focus === undefined ? answer : {...answer, view: m.view, focus: focus < 0 ? null : focus});
+  },
+  align: m => emit({type: 'aligned', left: m.left, right: m.right, sizes: [[90, 60], [45, 30]], matrix: window.matrix ?? null}),
+  filter: m => emit({type: 'filtered', view: m.view, filter: m.fields}),
+  pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
+  plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', action: m.action ?? 'csv', move: 2, refused: window.refused ?? {}, images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
+  do: m => {
+    if (window.refuse) return emit({type: 'refused', seq: m.seq, view: m.view, text: 'the disk is full', counts});
+    if (m.do === 'keep_best') m.groups.forEach(g => emit({type: 'changed', do: m.do, marks: {[2 * g]: 'keep', [2 * g + 1]: 'delete'}, labels: {}, counts}));
+    emit({type: 'done', seq: m.seq, view: m.view, note: '', counts, ...(window.undone && m.do === 'undo' ? {group: window.undone} : {})});
+  },
+};
+const model = {
+  get: name => ({single: SINGLE, vocab: ['cat', 'dog'], grades: ['exact', 'edited']})[name],
+  on: (_, f) => listeners.push(f), off: (_, f) => listeners.splice(listeners.indexOf(f), 1),
+  send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
+};
+window.leak = [];
+document.addEventListener('keydown', e => window.leak.push(e.key), {capture: true}); // as Notebook 7 listens
+window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'text/javascript'})))).default.render({model, el: document.body});
+"""
+
+
+@pytest.fixture
+def grid(chrome, request):
+    page = chrome.new_page(viewport={"width": 900, "height": 900})
+    errors = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.set_content(f"<style>{(HERE / 'cleaner.css').read_text()}</style>")
+    single = "true" if getattr(request, "param", "") == "single" else "false"
+    source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm)).replace("SINGLE", single)
+    page.evaluate(f"async () => {{ {source} }}")
+    page.wait_for_selector(".imgclean-cell")
+    yield page
+    page.close()
+    assert errors == []
