@@ -308,7 +308,7 @@ def _print_groups(ds: Items, groups: Groups) -> None:
     table = Table(box=SIMPLE, title=f"{len(groups)} groups, the image to keep first", title_justify="left")
     for name, justify in (
         ("group", "right"),
-        ("similarity", "right"),
+        ("probability" if groups.found else "similarity", "right"),
         ("images", "left"),
         ("why keep the first", "left"),
     ):
@@ -380,7 +380,7 @@ def _found(ds: Items, group: Group | None) -> str:
         return "NO"
     labels = sorted({ds.labels[k] for k in group})
     clash = f", labels differ: {' and '.join(labels)}" if len(labels) > 1 else ""
-    return f"yes, similarity {group.similarity:.3f}{clash}"
+    return f"yes, probability {group.similarity:.3f}{clash}"
 
 
 def _open_lab(folder: Path) -> None:
