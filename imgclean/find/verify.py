@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import zip_longest
@@ -96,7 +97,10 @@ def verify_pairs(
     work = _Work(Album(items), pairs)
     bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
     with bar, _one_thread_each():
-        for batch, found in work.done(num_workers):
+        workers = _workers(num_workers, len(pairs))
+        if workers:  # what is known before they are forked, all processes share
+            work.album.fill(np.unique(np.concatenate([pairs.i, pairs.j])).tolist(), workers, progress)
+        for batch, found in work.done(workers):
             for k, check in zip(batch, found, strict=True):
                 checks[k] = check
             if done and len(batch):
@@ -121,14 +125,11 @@ class _Work(Dataset):
         batch = self.batches[k]
         return batch, [self.album.check(int(i[p]), int(j[p]), float(score[p])) for p in batch]
 
-    def done(self, num_workers: int | None) -> Iterable[tuple[np.ndarray, list[Check]]]:
-        """All batches, by processes where they can be forked and there is enough to do.
+    def done(self, workers: int) -> Iterable[tuple[np.ndarray, list[Check]]]:
+        """All batches, by so many processes, by this one for 0.
 
         Threads would wait for each other: half of the time goes to short NumPy calls, which hold the interpreter's lock.
         """
-        workers = os.cpu_count() or 1 if num_workers is None else num_workers
-        if sys.platform != "linux" or (num_workers is None and len(self.pairs) < FEW):
-            workers = 0
         parts = np.array_split(_neighbours_together(self.pairs, len(self.album.items)), max(workers, 1))
         # A DataLoader deals its batches out in turn; so each process gets neighbours, and looks at few images.
         queues = [np.array_split(part, range(BATCH, len(part), BATCH)) for part in parts]
@@ -138,6 +139,13 @@ class _Work(Dataset):
         return DataLoader(
             self, None, num_workers=workers, multiprocessing_context=fork, collate_fn=lambda found: found
         )
+
+
+def _workers(num_workers: int | None, n_pairs: int) -> int:
+    "Processes, where they can be forked and there is enough to do."
+    if sys.platform != "linux" or (num_workers is None and n_pairs < FEW):
+        return 0
+    return os.cpu_count() or 1 if num_workers is None else num_workers
 
 
 def checked(pairs: Pairs, checks: list[Check]) -> Pairs:
@@ -152,15 +160,30 @@ class Album:
 
     def __init__(self, items: Items):
         self.items = items
-        room = max(64, free_memory() // 4 // IMAGE_BYTES)
-        self.view = lru_cache(room)(self._view)
-        self.points = lru_cache(room)(self._points)
+        self.room = max(64, free_memory() // 4 // IMAGE_BYTES)  # images
+        self.view = lru_cache(self.room)(self._view)
+        self.points = lru_cache(self.room)(self._points)
         self.digest = lru_cache(maxsize=None)(self._digest)
 
     def clear(self) -> None:
         "Give the memory back now: the caches and the album hold each other."
         for kept in (self.view, self.points, self.digest):
             kept.cache_clear()
+
+    def fill(self, ks: list[int], workers: int, progress: bool) -> None:
+        "Look at images `ks` by threads, which do not wait for each other here, if all of them have room."
+        if len(ks) > self.room:
+            return
+
+        def look(k: int) -> None:
+            view = self.view(k)
+            if view is not None and max(view.size) > TINY:
+                self.points(k)
+
+        bar = tqdm(total=len(ks), desc="reading", unit="img", disable=None if progress else True)
+        with bar, ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(look, ks):
+                bar.update()
 
     def check(self, i: int, j: int, cosine: float) -> Check:
         "The `Check` of two images."

@@ -210,7 +210,7 @@ def test_what_cannot_be_read_is_the_same_as_nothing(tmp_path):
         assert found == (0.0, "similar", "", None, False)
 
 
-def test_pairs_keep_their_order_and_threads_change_nothing(tmp_path):
+def test_pairs_keep_their_order_and_processes_change_nothing(tmp_path, monkeypatch):
     pictures = {
         f"{k}{c}.png": im
         for k in range(4)
@@ -220,8 +220,17 @@ def test_pairs_keep_their_order_and_threads_change_nothing(tmp_path):
     i, j = np.tril_indices(len(items), -1)
     pairs = Pairs.of(i, j, np.random.default_rng(0).uniform(0.6, 0.95, len(i)))
     before = cv2.getNumThreads()
-    one = verify_pairs(items, pairs, num_workers=1, progress=False)
-    assert one == verify_pairs(items, pairs, num_workers=4, progress=False)
+    told = {}
+
+    def done(places, checks):
+        told.update(zip(places.tolist(), checks, strict=True))
+
+    one = verify_pairs(items, pairs, num_workers=0, progress=False)
+    assert one == verify_pairs(items, pairs, num_workers=2, progress=False, done=done)
+    assert [told[k] for k in range(len(pairs))] == one
+    with monkeypatch.context() as full:  # no room to look before the processes are forked
+        full.setattr("imgclean.find.verify.Album.fill", lambda *_: None)
+        assert one == verify_pairs(items, pairs, num_workers=1, progress=False)
     assert cv2.getNumThreads() == before
     truth = pairs.i // 3 == pairs.j // 3
     assert [c.probability > 0.5 for c in one] == truth.tolist()
