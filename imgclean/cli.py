@@ -348,6 +348,8 @@ def _print_summary(ds: Items, groups: Groups) -> None:
             f"expected precision of the pairs {calibration.precision}, recall of edited copies {calibration.recall}",
             err=True,
         )
+    elif groups.found:
+        typer.echo(f"too few images to learn a cut; pairs of at least {groups.found.cut} are shown", err=True)
 
 
 def _print_planted(ds: Items, groups: Groups, planted: tuple[Planted, ...]) -> int:  # how many were missed

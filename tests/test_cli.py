@@ -158,6 +158,13 @@ def test_demo_finds_all_that_it_planted(tmp_path):
     assert (tmp_path / "demo/01_find_duplicates.ipynb").exists()
 
 
+def test_that_nothing_was_learnt_of_few_images_is_said(tmp_path):
+    write_pictures(tmp_path / "few", ["a.png", "b.png"], [1, 1])
+    found, result = find(tmp_path / "few", tmp_path)
+    assert len(found["groups"]) == 1 and found["settings"]["calibrated"] is False
+    assert "too few images to learn a cut; pairs of at least 0.5 are shown" in result.stderr
+
+
 def test_cache_info_and_clear(shop, tmp_path):
     run.invoke(app, ["cache", "clear"])
     find(shop, tmp_path, "--no-cache")
