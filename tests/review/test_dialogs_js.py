@@ -58,7 +58,8 @@ def test_filters_are_asked_of_python_and_shown_in_every_view(grid):
     asked = [m for m in grid.evaluate("window.sent") if m["type"] == "filter"][-1]["fields"]
     assert asked == {"state": "undecided", "label": None, "grade": None, "min_similarity": 0.95, "leak": False,
                      "clash": True, "sort": "grade"}  # fmt: skip
-    grid.evaluate("new Promise(answered => setTimeout(answered, 50))")  # what was asked first is answered first
+    # What was asked first is answered first.
+    grid.evaluate("new Promise(answered => setTimeout(answered, 50))")
     grid.evaluate(
         "emit({type: 'filtered', filter: {state: 'decided', sort: 'size', label: 'dog', leak: true}})"
     )
