@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +17,6 @@ from .features.cache import Cache
 from .features.hashes import content_digests, hash_items
 from .find.calibrate import Calibration, calibrate, check_precision
 from .find.pairs import Pairs
-from .find.similarity import cosines
 from .find.stages import Neighbours, candidates, equal_pairs, hash_pairs, linked_pairs
 from .find.verify import Check, checked
 from .planted import Planted, planted
@@ -35,7 +34,8 @@ class Found:
 
     pairs: Pairs  # above the cut; the score is the probability of being the same picture
     candidates: Pairs  # all that had a second look, by probability
-    looks: list[tuple[Check, str]] = field(repr=False)  # of each candidate, and the stage that found it
+    # Candidate -> its check and the stage that found it.
+    looks: dict[tuple[int, int], tuple[Check, str]] = field(repr=False)
     cut: float
     calibration: Calibration | None  # None: too few images, the cut is `UNCALIBRATED`
     seconds: dict[str, float]
@@ -45,21 +45,12 @@ class Found:
     @property
     def checks(self) -> list[Check]:
         "Of each of `pairs`."
-        return [self.looks[k][0] for k in self._places]
+        return [self.looks[i, j][0] for i, j, _ in self.pairs]
 
     @property
     def stages(self) -> list[str]:
         "The stage that found each of `pairs` first: exact, perceptual, neighbours or linked."
-        return [self.looks[k][1] for k in self._places]
-
-    @cached_property
-    def place(self) -> dict[tuple[int, int], int]:
-        "Pair -> its place among the candidates."
-        return {(i, j): k for k, (i, j, _) in enumerate(self.candidates)}
-
-    @cached_property
-    def _places(self) -> list[int]:
-        return [self.place[i, j] for i, j, _ in self.pairs]
+        return [self.looks[i, j][1] for i, j, _ in self.pairs]
 
 
 class NoPictures(ValueError):
@@ -102,8 +93,8 @@ def find_duplicates(
         second = partial(remembered_checks, copies.among(items), cache=cache, num_workers=num_workers)
         checks = second(_joined(pairs, with_copies), progress=progress)
         checks, of_copies = checks[: len(pairs)], checks[len(pairs) :]
-        if cache:  # temporary files, never to be seen again
-            Cache(None if cache is True else cache).forget(copies.items.paths)
+        if store := Cache.of(cache):  # temporary files, never to be seen again
+            store.forget(copies.items.paths)
     pairs, names, checks = _with_linked(vectors, pairs, names, checks, second)
     names = [
         "exact" if contents[i] and contents[i] == contents[j] else name
@@ -115,9 +106,7 @@ def find_duplicates(
     watch.lap("calibrate")
     # Equal files are equal, whatever was learnt.
     cut = min(calibration.cut, 1.0) if calibration else UNCALIBRATED
-    # As `Pairs` sorts them.
-    order = np.lexsort((pairs.j, pairs.i, -np.array([c.probability for c in checks], dtype=np.float32)))
-    looks = [(checks[k], names[k]) for k in order]
+    looks = {(i, j): (check, name) for (i, j, _), check, name in zip(pairs, checks, names, strict=True)}
     return Found(ranked.above(cut), ranked, looks, cut, calibration, watch.seconds)
 
 
@@ -156,10 +145,8 @@ def _by_hashes(
 def _with_linked(vectors, pairs, names, checks, second) -> tuple[Pairs, list[str], list[Check]]:
     "Candidates and their checks, with those that two others link."
     same = checked(pairs, checks).above(UNCALIBRATED)
-    more = linked_pairs(same, pairs)
-    more = Pairs.of(more.i, more.j, cosines(vectors, more.i, more.j))
-    checks = [*checks, *second(more, progress=False)]
-    return _joined(pairs, more), [*names, *["linked"] * len(more)], checks
+    more, more_names = candidates([("linked", linked_pairs(same, pairs))], vectors)
+    return _joined(pairs, more), [*names, *more_names], [*checks, *second(more, progress=False)]
 
 
 def _joined(a: Pairs, b: Pairs) -> Pairs:

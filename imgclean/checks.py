@@ -33,9 +33,9 @@ def remembered_checks(
 
     A pair is known by the content of both files and their cosine. Each batch is on the disk before the next begins.
     """
-    if not cache:
+    store = Cache.of(cache)
+    if store is None:
         return verify_pairs(items, pairs, num_workers=num_workers, progress=progress)
-    store = Cache(None if cache is True else cache)
     keys = _keys(store, items, pairs)
     known = {
         digest: _check(row) for digest, row in store.get(ABOUT, filter(None, keys), ROOM, np.dtype("u1"))

@@ -98,7 +98,7 @@ def _calibrated(idxs: Groups) -> Found:
 
 
 def _answers(found: Found, review) -> list[tuple[int, bool]]:  # place among the candidates, answer
-    place = found.place
+    place = {(i, j): k for k, (i, j, _) in enumerate(found.candidates)}
     if isinstance(review, Mapping):
         pairs = {(max(pair), min(pair)): bool(same) for pair, same in review.items()}
         unknown = [pair for pair in pairs if pair not in place]

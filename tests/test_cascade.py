@@ -24,6 +24,18 @@ def verified(sample):
     return DatasetFormatter.from_similars(sample.path, progress=False)
 
 
+def by_files(ds, pairs, values):
+    "The two files of each pair -> its value."
+    return {
+        frozenset((ds.relpath(i), ds.relpath(j))): value
+        for (i, j, _), value in zip(pairs, values, strict=True)
+    }
+
+
+def planted_files(sample):
+    return {p.what: frozenset(p.files) for p in sample.planted}
+
+
 def test_the_planted_duplicates_are_found_and_nothing_else(sample, verified):
     ds, idxs = verified
     found = {frozenset(ds.relpath(k) for k in group) for group in idxs}
@@ -34,10 +46,7 @@ def test_the_planted_duplicates_are_found_and_nothing_else(sample, verified):
 
 def test_what_was_done_is_told(sample, verified):
     ds, idxs = verified
-    what = {}
-    for (i, j, _), check in zip(idxs.pairs, idxs.found.checks, strict=True):
-        what[frozenset((ds.relpath(i), ds.relpath(j)))] = check
-    planted = {p.what: frozenset(p.files) for p in sample.planted}
+    what, planted = by_files(ds, idxs.pairs, idxs.found.checks), planted_files(sample)
     assert what[frozenset(("object/cup.jpg", "object/coffee.jpg"))].grade == "exact"
     assert what[planted["mirrored"]].mirrored and "mirrored" in what[planted["mirrored"]].what
     assert "resized" in what[planted["half the size"]].what
@@ -61,10 +70,7 @@ def test_a_strict_cut_changes_no_embedding_and_takes_no_more(sample, verified):
 
 def test_stages_are_named(sample, verified):
     ds, idxs = verified
-    stage = {}
-    for (i, j, _), name in zip(idxs.pairs, idxs.found.stages, strict=True):
-        stage[frozenset((ds.relpath(i), ds.relpath(j)))] = name
-    planted = {p.what: frozenset(p.files) for p in sample.planted}
+    stage, planted = by_files(ds, idxs.pairs, idxs.found.stages), planted_files(sample)
     assert stage[frozenset(("object/cup.jpg", "object/coffee.jpg"))] == "exact"
     assert stage[planted["mirrored"]] == stage[planted["half the size"]] == "perceptual"
     assert {"exact", "perceptual"} <= {*stage.values()} <= {"exact", "perceptual", "neighbours", "linked"}

@@ -16,7 +16,7 @@ from ..dataset.pixels import pixel_vectors
 from ..features.activations import embed
 from ..features.backbones import default_learner
 from ..find.pairs import Pairs
-from ..find.similarity import nearest
+from ..find.similarity import cosines, nearest
 from ..find.verify import checked, verify_pairs
 from .common import print_json
 
@@ -85,8 +85,7 @@ def candidates(items: Items, vectors: np.ndarray, neighbours: int) -> Pairs:
         near = index >= 0  # rows of zeros have no neighbours
         found.append(np.stack([test[np.nonzero(near)[0]], train[index[near]]], axis=1))
     a, b = np.unique(np.concatenate(found), axis=0).T
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-8)
-    return Pairs.of(a, b, np.einsum("ij,ij->i", unit[a], unit[b]))
+    return Pairs.of(a, b, cosines(vectors, a, b))
 
 
 def found(pairs: Pairs, names: list[str], truth: set[tuple[str, str]]) -> dict[str, float]:

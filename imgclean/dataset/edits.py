@@ -59,10 +59,8 @@ def plant(
         try:
             copy, what = edited(open_image(items.paths[k]).convert("RGB"), rng)
             copy.save(path, quality=rng.randint(75, 92))
-        except (
-            OSError,
-            ValueError,
-        ):  # unreadable; a few pixels, too little to edit; longer than a JPEG can be
+        except (OSError, ValueError):
+            # Unreadable; a few pixels, too little to edit; longer than a JPEG can be.
             path.unlink(missing_ok=True)
             continue
         paths.append(path)

@@ -240,7 +240,7 @@ class _Pass:
 
     def __init__(self, eye: Eye, n: int, dtype: np.dtype, cache: bool | str | os.PathLike):
         self.eye, self.dtype, self.n = eye, dtype, n
-        self.store = Cache(None if cache is True else cache) if cache and eye.about is not None else None
+        self.store = Cache.of(cache) if eye.about is not None else None
         self.rows = Rows(n, eye.d, dtype, self.store.path.parent if self.store else None)
         self.fingerprint: bytes | None = None
 

@@ -45,6 +45,11 @@ class Cache:
     def __init__(self, folder: str | os.PathLike | None = None):  # default: `default_folder()`
         self.path = Path(folder or default_folder()) / "embeddings.sqlite"
 
+    @classmethod
+    def of(cls, cache: bool | str | os.PathLike) -> Cache | None:
+        "What a `cache=` argument means: the user's for True, none for False, else the one in that folder."
+        return cls(None if cache is True else cache) if cache else None
+
     def digests(self, paths: Sequence[Path]) -> list[bytes | None]:
         "Digest of the content of each file, `None` where it cannot be read; hashes only new or touched files."
         stats = [_stat(p) for p in paths]
@@ -66,7 +71,7 @@ class Cache:
             if stat and was and was[:2] == stat:
                 digests.append(was[2])
                 continue
-            digest = _digest(path) if stat else None
+            digest = digest_of(path) if stat else None
             digests.append(digest)
             if digest:
                 new.append((name, *stat, digest))
@@ -180,7 +185,8 @@ def _stat(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _digest(path: Path) -> bytes | None:
+def digest_of(path: Path) -> bytes | None:  # 16 bytes
+    "Digest of the content of a file; None where it cannot be read."
     try:
         return content_digest(path)
     except OSError:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..dataset.cleaned import content_digest
 from ..dataset.images import open_image
 from ..dataset.items import Items
+from .cache import digest_of
 
 SIDE = 32  # of the grey picture whose frequencies are hashed
 LOW = slice(1, 9)  # frequencies of each axis that are hashed: 8 × 8 = 64 bits, without the mean
@@ -95,15 +96,8 @@ def hash_items(
 
 def content_digests(items: Items, num_workers: int | None = None) -> list[bytes | None]:
     "Digest of each file, 16 bytes; None for what cannot be read."
-
-    def digest(k: int) -> bytes | None:
-        try:
-            return content_digest(items.paths[k])
-        except OSError:
-            return None
-
     with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        return [*pool.map(digest, range(len(items)))]
+        return [*pool.map(digest_of, items.paths)]
 
 
 def _grey(image: Image.Image) -> np.ndarray:  # (SIDE, SIDE) float64

@@ -39,9 +39,8 @@ class Groups(list):
         self.seconds: dict[str, float] = {}  # wall time of each stage
         self.protected: frozenset[int] = frozenset()  # items that no suggestion deletes
         self.found: object | None = None  # what a second look found, see `cascade.Found`
-        self.regroup: Callable[[object], Groups] | None = (
-            None  # the groups of another `found` of these images
-        )
+        # The groups of another `found` of these images.
+        self.regroup: Callable[[object], Groups] | None = None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "regroup": None}  # holds the vectors, and cannot be pickled

@@ -55,8 +55,8 @@ class Neighbours:
     "The `k` nearest of some vectors, as they are and whitened"
 
     def __init__(self, vectors: np.ndarray, k: int):  # (n, d) float
-        self.vectors, self.k, self.whitening = vectors, k, Whitening(vectors)
-        self._kinds = [vectors, *([self.whitening(vectors)] if self.whitening.dims else [])]
+        self.vectors, self.k, self._whitening = vectors, k, Whitening(vectors)
+        self._kinds = self._both(vectors)
 
     def pairs(self) -> Pairs:
         "Each pair of neighbours once."
@@ -70,13 +70,15 @@ class Neighbours:
         "Each row of `others` (m, d) with each of its neighbours."
         if not len(others):
             return []
-        asked = [others, *([self.whitening(others)] if self.whitening.dims else [])]
         k, found = min(self.k, len(self.vectors)), set()
-        for x, kind in zip(asked, self._kinds, strict=True):
+        for x, kind in zip(self._both(others), self._kinds, strict=True):
             index, _ = nearest(x, k, others=kind)
             row, place = np.nonzero(index >= 0)
             found.update(zip(row.tolist(), index[row, place].tolist(), strict=True))
         return sorted(found)
+
+    def _both(self, vectors: np.ndarray) -> list[np.ndarray]:
+        return [vectors, self._whitening(vectors)] if self._whitening.dims else [vectors]
 
 
 def linked_pairs(same: Pairs, known: Pairs) -> Pairs:

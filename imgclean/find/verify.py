@@ -82,9 +82,9 @@ def verify_pairs(
 ) -> list[Check]:
     """A `Check` for each of `pairs`, in their order; the same however many processes work.
 
-    `done` is called with some of them whenever they are ready. A process decodes each image once as long as the memory
-    lasts, and its keypoints are computed once and only if a pair needs them. An image that cannot be read is the same as none. Raises `IndexError` where `pairs` are not of
-    `items`. Method: RootSIFT (Arandjelovic and Zisserman 2012) and RANSAC, then correlation of what overlaps;
+    `done` is called with some of them whenever they are ready. As long as the memory lasts each image is decoded once,
+    and its keypoints are computed once. An image that cannot be read is the same as none. Raises `IndexError` where
+    `pairs` are not of `items`. Method: RootSIFT (Arandjelovic and Zisserman 2012) and RANSAC, then correlation of what overlaps;
     measurements: docs/verify.md.
     """
     if len(pairs) and (pairs.i.max() >= len(items) or pairs.j.min() < 0):

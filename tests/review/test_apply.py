@@ -323,30 +323,18 @@ def test_one_failure_stops_nothing_else(review, shop, monkeypatch):
     assert (shop / "cat/c.jpg").exists()
 
 
-def test_a_folder_that_takes_no_quarantine_changes_nothing(review, shop, monkeypatch):
-    import imgclean.review.apply as apply
-
-    def full(root, files):
+@pytest.mark.parametrize("before_the_moves", ["write_manifest", "write_csv"])
+def test_no_file_moves_where_the_manifest_or_the_csv_cannot_be_written(
+    review, shop, monkeypatch, before_the_moves
+):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(apply, "write_manifest", full)
+    monkeypatch.setattr(f"imgclean.review.apply.{before_the_moves}", full)
     before = tree(shop)
     with pytest.raises(OSError, match="No space"):
         review.apply(action="quarantine")
     assert tree(shop) == before and not (shop / "cleaned.csv").exists()
-
-
-def test_no_file_moves_before_the_csv_is_written(review, shop, monkeypatch):
-    import imgclean.review.apply as apply
-
-    def full(items, path):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(apply, "write_csv", full)
-    before = tree(shop)
-    with pytest.raises(OSError, match="No space"):
-        review.apply(action="quarantine")
-    assert tree(shop) == before
 
 
 def test_wrong_arguments_are_refused(review, tmp_path):
