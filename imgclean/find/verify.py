@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import zip_longest
+from threading import get_native_id
+from time import sleep
 from typing import NamedTuple
 
 import cv2
@@ -180,10 +182,12 @@ class Album:
             if view is not None and max(view.size) > TINY:
                 self.points(k)
 
+        threads = []
         bar = tqdm(total=len(ks), desc="reading", unit="img", disable=None if progress else True)
-        with bar, ThreadPoolExecutor(workers) as pool:
+        with bar, ThreadPoolExecutor(workers, initializer=lambda: threads.append(get_native_id())) as pool:
             for _ in pool.map(look, ks):
                 bar.update()
+        _wait_until_gone(threads)
 
     def check(self, i: int, j: int, cosine: float) -> Check:
         "The `Check` of two images."
@@ -228,6 +232,15 @@ class Album:
         except UnreadableImage:
             return False
         return np.array_equal(x, y)
+
+
+def _wait_until_gone(threads: list[int]) -> None:
+    """Until the system has let go of threads that Python calls finished, where it says so.
+
+    Each still takes leave of OpenCV. A process forked in that moment inherits OpenCV's lock, which nobody will open.
+    """
+    while any(os.path.exists(f"/proc/self/task/{thread}") for thread in threads):
+        sleep(0.001)
 
 
 def weigh(

@@ -1,3 +1,8 @@
+import ctypes
+import os
+import sys
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +22,7 @@ from imgclean.find.align import (
 )
 from imgclean.find.edits import full_size, geometry
 from imgclean.find.pairs import Pairs
-from imgclean.find.verify import GRADES, checked, verify_pairs
+from imgclean.find.verify import GRADES, Album, checked, verify_pairs
 
 
 def scene(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -237,6 +242,27 @@ def test_pairs_keep_their_order_and_processes_change_nothing(tmp_path, monkeypat
     again = checked(pairs, one)
     assert (again.i[: truth.sum()] // 3 == again.j[: truth.sum()] // 3).all() and again.score.max() <= 1
     assert all(c.grade in GRADES for c in one)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks, and tells when a thread is gone")
+def test_no_thread_is_taking_its_leave_when_processes_are_forked(tmp_path, monkeypatch):
+    # The system calls `usleep` as each thread ends: Python takes it for finished, and it lives for .2 s.
+    libc, key = ctypes.CDLL(None), ctypes.c_uint()
+    assert not libc.pthread_key_create(ctypes.byref(key), libc.usleep)
+    libc.pthread_setspecific.argtypes = (ctypes.c_uint, ctypes.c_void_p)
+    threads = set()
+
+    def slow_to_leave(album, k):
+        threads.add(threading.get_native_id())
+        libc.pthread_setspecific(key, 200_000)
+
+    monkeypatch.setattr("imgclean.find.verify.Album._view", slow_to_leave)
+    try:
+        Album(write(tmp_path, {"a.png": scene(1), "b.png": scene(2)})).fill([0, 1], 2, False)
+        alive = {int(t) for t in os.listdir("/proc/self/task")}
+    finally:
+        libc.pthread_key_delete(key)
+    assert threads and not threads & alive
 
 
 def test_no_pairs_and_wrong_pairs(tmp_path):
