@@ -143,20 +143,26 @@ def nudged(a: View, b: View, found: Alignment) -> Alignment:
 
     Points are tracked by Lucas and Kanade's method, a tenth of the time of finer keypoints.
     """
-    y, mask = warp(b.grey, found.matrix, found.mirrored, a.grey.shape)
-    at = cv2.goodFeaturesToTrack(a.grey, 120, 0.01, 6, mask=mask.astype(np.uint8))
+    x, y = (_half(v.grey) for v in (a, b))  # words are found at half the sides as well
+    y, mask = warp(y, rescaled(found.matrix, 0.5), found.mirrored, x.shape)
+    at = cv2.goodFeaturesToTrack(x, 120, 0.01, 4, mask=mask.astype(np.uint8))
     if at is None or len(at) < ENOUGH:
         return found
-    to, seen, _ = cv2.calcOpticalFlowPyrLK(a.grey, y, at, None, winSize=(15, 15), maxLevel=2)
+    to, seen, _ = cv2.calcOpticalFlowPyrLK(x, y, at, None, winSize=(11, 11), maxLevel=1)
     seen = seen.ravel() > 0
     if seen.sum() < ENOUGH:
         return found
-    shift, inlier = cv2.estimateAffine2D(to[seen], at[seen], ransacReprojThreshold=1.0)
+    shift, inlier = cv2.estimateAffine2D(to[seen], at[seen], ransacReprojThreshold=0.5)
     if shift is None or inlier.sum() < ENOUGH or not np.allclose(shift[:, :2], np.eye(2), atol=0.1):
         return found
+    shift = rescaled(shift, 2)
     matrix = shift[:, :2] @ found.matrix
     matrix[:, 2] += shift[:, 2]
     return found._replace(matrix=matrix)
+
+
+def _half(grey: np.ndarray) -> np.ndarray:
+    return cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def covers(size_a: ArrayLike, size_b: ArrayLike, matrix: np.ndarray) -> tuple[float, float]:
@@ -169,10 +175,7 @@ def covers(size_a: ArrayLike, size_b: ArrayLike, matrix: np.ndarray) -> tuple[fl
 
 def laid(a: View, b: View, found: Alignment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Both grey pictures at half their sides, blurred alike, the second laid on the first, and where both are."
-    x, y = (
-        cv2.resize(v.grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.float32)
-        for v in (a, b)
-    )
+    x, y = (_half(v.grey).astype(np.float32) for v in (a, b))
     matrix = rescaled(found.matrix, 0.5)
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if scale < 0.7:  # shrunk pictures are smoothed before
@@ -231,7 +234,7 @@ def _ransac(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int] | 
     kept = dict(method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.99)
     best = None
     for fit, margin in ((cv2.estimateAffinePartial2D, 0), (cv2.estimateAffine2D, 2)):
-        if len(source) < 3 + margin:
+        if len(source) < 3 + margin or (best and best[1] + margin > len(source)):
             continue
         matrix, inlier = fit(source, target, **kept)
         if matrix is None or not _is_sound(matrix):

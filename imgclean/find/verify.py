@@ -202,7 +202,9 @@ class Album:
         p = probability(evidence)
         check = _verdict(a, b, p, evidence, found)
         if "on top" in check.what:  # or is it only laid a little beside it?
-            check = _verdict(a, b, p, evidence, _better(a, b, found, nudged(a, b, found)))
+            second = nudged(a, b, found)
+            if _worth(second, overlap(a, b, second)) > _worth(found, evidence.seen):
+                check = _verdict(a, b, p, evidence, second)
         return check
 
     def _view(self, k: int) -> View | None:
@@ -256,11 +258,6 @@ def weigh(
         if _worth(guess, other) > _worth(found, seen):
             found, seen = guess, other
     return Evidence(cosine, False, found.inliers, found.matches, seen), found
-
-
-def _better(a: View, b: View, first: Alignment, second: Alignment) -> Alignment:
-    "The alignment under which more agrees."
-    return max(first, second, key=lambda guess: _worth(guess, overlap(a, b, guess)))
 
 
 def _worth(found: Alignment, seen: Overlap) -> float:
