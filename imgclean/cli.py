@@ -329,7 +329,7 @@ def _print_unreadable(ds: Items) -> None:
         typer.echo(f"unreadable: {printable(_relative(bad.path, ds.root))}: {printable(bad.error)}", err=True)
 
 
-LATER = {"check": "looked again", "calibrate": "calibrated"}  # stages that a run may have, and what it did
+DID = {"hash": "hashed", "plant": "planted copies", "compare": "compared", "check": "looked again", "calibrate": "calibrated"}  # fmt: skip
 
 
 def _print_summary(ds: Items, groups: Groups) -> None:
@@ -337,9 +337,8 @@ def _print_summary(ds: Items, groups: Groups) -> None:
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "
-        f"looked {seconds['look']:.1f} s ({n / max(seconds['look'], 1e-9):.0f} images/s), "
-        f"compared {seconds['compare']:.1f} s"
-        + "".join(f", {did} {seconds[name]:.1f} s" for name, did in LATER.items() if name in seconds),
+        f"looked {seconds['look']:.1f} s ({n / max(seconds['look'], 1e-9):.0f} images/s)"
+        + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds),
         err=True,
     )
     calibration = groups.found and groups.found.calibration
