@@ -26,7 +26,7 @@ from .find.groups import Groups, Suspect, group_pairs
 from .find.keepers import Keep, check_keep
 from .find.labels import NEED_NEIGHBOURS, check_ranking
 from .find.similarity import cosines, similar_pairs
-from .suspects import Given, find_suspects, own_labels, predicted_labels, read_items, read_labels
+from .find.suspects import Given, find_suspects, own_labels, predicted_labels, read_items, read_labels
 
 log = logging.getLogger(__name__)
 MIN_PRECISION = 0.99

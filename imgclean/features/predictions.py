@@ -70,9 +70,10 @@ def split_of(items: Items, wanted: str) -> Items:
     return items.subset([k for k, split in enumerate(items.splits) if split == wanted])
 
 
-def items_of(interp) -> Items:  # a fastai `Interpretation`
-    "The images that an `Interpretation` is about, in its order."
-    return Items.from_dls(DataLoaders(interp.dl, path=interp.learn.dls.path))
+def interpreted(interp, progress: bool = True) -> Predictions:  # a fastai `Interpretation`
+    "`Predictions` of the images that an `Interpretation` is about, with its own losses."
+    items = Items.from_dls(DataLoaders(interp.dl, path=interp.learn.dls.path))
+    return predict(interp.learn, items, progress=progress)._replace(losses=interp.losses.cpu().numpy())
 
 
 def check_classifier(learn: Learner) -> tuple[str, ...]:

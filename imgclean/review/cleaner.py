@@ -123,7 +123,8 @@ class ImageCleaner(anywidget.AnyWidget):
     def __repr__(self) -> str:
         # The inherited one would serialise every trait.
         c = self._counts()
-        return f"ImageCleaner({c['decided']}/{c['groups']} groups decided, {c['delete']} images marked for deletion)"
+        found = f"{c['decided']}/{c['groups']} groups decided, {c['delete']} images marked for deletion"
+        return f"{type(self).__name__}({found})"
 
     # the wire: unknown or malformed messages are logged and ignored
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .dataset.items import Items
-from .find.groups import Suspect
-from .find.labels import NEED_NEIGHBOURS, check_probs, label_scores, neighbour_shares, ranked
-from .find.similarity import nearest
+from ..dataset.items import Items
+from .groups import Suspect
+from .labels import NEED_NEIGHBOURS, check_probs, label_scores, neighbour_shares, ranked
+from .similarity import nearest
 
 NEIGHBOURS = 10  # whose labels are compared
 
@@ -68,11 +67,7 @@ def read_items(
     source: Items | Iterable[str | os.PathLike], labels: Sequence | np.ndarray | None, given: Given
 ) -> Items:
     "`source`, paths or Items, with the labels that are given as names of classes."
-    if not isinstance(source, Items):
-        paths = tuple(map(Path, source))
-        nothing = (None,) * len(paths)
-        root = os.path.commonpath([os.path.abspath(p.parent) for p in paths]) if paths else "."
-        source = Items(paths, nothing, nothing, Path(root))
+    source = source if isinstance(source, Items) else Items.from_paths(source)
     if labels is None:
         return source
     if len(labels) != len(source):
