@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from fastai.vision.all import (
     Learner,
     MultiCategorize,
     TfmdLists,
-    getcallable,
     noop,
 )
 
@@ -99,7 +99,7 @@ def _knows_several(learn: Learner) -> bool:
 @contextmanager
 def _unchanged(learn: Learner):
     "What a pass leaves behind in a Learner, such as its last batch, is gone afterwards."
-    before = dict(vars(learn))
+    before = {**vars(learn), "cbs": learn.cbs.copy()}  # `no_bar` puts another bar back than it took
     try:
         yield
     finally:
@@ -145,10 +145,8 @@ def _unreadable(paths: Sequence[Path]) -> dict[int, str]:
 
 def _activation(learn: Learner, several: bool):
     "What turns outputs into probabilities: the loss's own, as fastai's have one, else that of its kind."
-    own = getcallable(learn.loss_func, "activation")
-    if own is not noop:
-        return own
-    return torch.sigmoid if several else lambda raw: raw.softmax(-1)
+    usual = torch.sigmoid if several else partial(torch.softmax, dim=-1)
+    return getattr(learn.loss_func, "activation", usual)
 
 
 def _targets(items: Items, classes: Sequence[str], several: bool) -> torch.Tensor:
