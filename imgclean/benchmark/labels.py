@@ -14,7 +14,7 @@ import typer
 from ..dataset.items import Items
 from ..features.activations import embed
 from ..features.backbones import default_learner
-from ..find.labels import NEED_NEIGHBOURS, RANKINGS, label_scores, neighbour_shares, ranked
+from ..find.labels import NEED_NEIGHBOURS, RANKINGS, label_scores, neighbour_shares, pooled, ranked
 from ..find.similarity import nearest
 from ..find.suspects import NEIGHBOURS
 from .common import print_json
@@ -98,7 +98,7 @@ class Neighbours:
 
 
 def all_scores(p: np.ndarray, given: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
-    "The scores of every ranking, ours and cleanlab's."
+    "The scores of every ranking: ours, cleanlab's, and what else was tried."
     from cleanlab.rank import get_label_quality_scores
 
     ours = {
@@ -108,7 +108,23 @@ def all_scores(p: np.ndarray, given: np.ndarray, shares: np.ndarray) -> dict[str
         f"cleanlab {method.replace('_', '-')}": get_label_quality_scores(given.argmax(1), p, method=method)
         for method in ("self_confidence", "normalized_margin")
     }
-    return ours | theirs
+    return ours | theirs | others(p, given, shares)
+
+
+def others(p: np.ndarray, given: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+    "Scores of other ways to hear both the model and the neighbours."
+    product, mean = p * shares, (p + shares) / 2
+    places = [ranked(ranked(probs[given])) for probs in (p, shares)]
+    return {
+        "pooled, self-confidence": pooled(p, shares, given)[given],
+        "product, margin": _margin(product / product.sum(axis=1, keepdims=True), given),
+        "mean, margin": _margin(mean, given),
+        "sum of places": places[0] + places[1],
+    }
+
+
+def _margin(probs: np.ndarray, given: np.ndarray) -> np.ndarray:  # (n,)
+    return probs[given] - np.where(given, 0, probs).max(axis=1)
 
 
 def found(order: np.ndarray, wrong: np.ndarray, looked_at: tuple[int, ...] = LOOKED_AT) -> dict[str, int]:
