@@ -12,7 +12,8 @@ import torch
 
 from ..dataset.images import open_image
 from ..dataset.items import Items
-from .cams import class_activation_map, grad_cam, show_cam
+from ..features.predictions import predict
+from .explain import pair_cams, show_maps
 from .siamese import SiameseImage, encodings, siamese_scores
 from .similarity import nearest
 
@@ -89,11 +90,9 @@ class SimilarityFinder:
         """
         if self.pair is None:
             raise ValueError("there is no pair yet; call predict first")
-        if method not in ("gradcam", "article"):
-            raise ValueError(f"method is {method!r}; give 'gradcam' or 'article'")
-        found = pair_cams(self.slearn, *self.pair, method=method)
+        found = pair_cams(self.slearn, *self.pair, method)
         if show:
-            _side_by_side(self.pair, found)
+            show_maps(self.pair, found)
         return found
 
     def _label(self, k: int, items: Items, label_func: Callable | None) -> str:
@@ -118,7 +117,12 @@ class SimilarityFinder:
     def _of_class(self, path: Path) -> Iterable[int]:
         if self.clearn is None:
             raise ValueError("there is no classifier to tell the class; give within_class=False")
-        label = predict_class(path, self.clearn)
+        seen = predict(self.clearn, Items.from_paths([path]), progress=False)
+        if not len(seen.items):
+            raise ValueError(
+                f"{path.name}: {seen.items.unreadable[-1].error}; give an image that can be read"
+            )
+        label = seen.classes[int(seen.probs[0].argmax())]
         ks = [k for k, own in enumerate(self.labels) if own == label]
         if not ks:
             raise ValueError(
@@ -130,9 +134,3 @@ class SimilarityFinder:
         k = len(self.items) if n is None else min(n + 1, len(self.items))
         index, _ = nearest(own[None], k, others=self.vectors)
         return [i for i in index[0].tolist() if i >= 0]
-
-
-def predict_class(fn: str | os.PathLike, learn) -> str:
-    "The class that a classifier finds likeliest."
-    probs, _ = learn.get_preds(dl=learn.dls.test_dl([Path(fn)], num_workers=0))
-    return str(learn.dls.vocab[int(probs[0].argmax())])

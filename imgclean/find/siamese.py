@@ -8,7 +8,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +15,16 @@ import torch
 from fastai.callback.fp16 import to_fp16
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import (
+    AvgMetric,
     CrossEntropyLossFlat,
-    DataLoaders,
     IntToFloatTensor,
+    L,
     LabelSmoothingCrossEntropyFlat,
     Learner,
     Module,
     Normalize,
     PILImage,
-    RandomSplitter,
+    Pipeline,
     Resize,
     ResizeMethod,
     TfmdLists,
@@ -37,8 +37,8 @@ from fastai.vision.all import (
     get_grid,
     params,
     show_image,
-    to_image,
 )
+from PIL import Image
 from torch import nn
 
 from ..dataset.images import UnreadableImage, open_image
@@ -46,10 +46,10 @@ from ..dataset.items import Items
 from ..features.activations import embed
 from ..features.backbones import PACKAGED, SIZE, default_learner, evaluating
 from .pairs import Pairs
+from .splits import leak_free_splitter
 
 log = logging.getLogger(__name__)
 BATCH = 4096  # pairs that the head sees at a time
-EPOCH = 20_000  # pairs that an epoch of `fit_head` draws
 
 
 class SiameseImage(fastuple):
@@ -58,7 +58,7 @@ class SiameseImage(fastuple):
     def show(self, ctx=None, title: str | None = None, **kwargs):
         "Draws both side by side on matplotlib's axis `ctx`, by default with 'same' or 'different' above them."
         a, b, *same = self
-        a, b = (to_image(x).convert("RGB") for x in (a, b))
+        a, b = (_picture(x) for x in (a, b))
         b = b.resize((max(1, round(b.width * a.height / b.height)), a.height))
         line = np.full((a.height, max(2, a.width // 40), 3), 255, np.uint8)
         if title is None and same:
@@ -67,14 +67,14 @@ class SiameseImage(fastuple):
 
 
 @dispatch
-def show_batch(
-    x: SiameseImage, y, samples, ctxs=None, max_n=6, nrows=None, ncols=2, figsize=None, **kwargs
-):
+def show_batch(x: SiameseImage, y, samples, ctxs=None, max_n=6, nrows=None, ncols=2, figsize=None, **kwargs):
     "Draws up to `max_n` pairs of a batch, and returns their axes."
     n = min(max_n, len(x[0]))
     if ctxs is None:
         ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize)
-    return [SiameseImage(*(part[k] for part in x)).show(ctx=ctx) for k, ctx in zip(range(n), ctxs, strict=False)]
+    return [
+        SiameseImage(*(part[k] for part in x)).show(ctx=ctx) for k, ctx in zip(range(n), ctxs, strict=False)
+    ]
 
 
 class SiameseTransform(Transform):
@@ -185,21 +185,40 @@ def siamese_learner(
     return to_fp16(learn) if fp16 else learn
 
 
+def classifier_learner(
+    source: str | os.PathLike | Iterable | Items,  # folder, files, or items
+    label_func: Callable[[str | os.PathLike], str] | None = None,  # default: the items' labels, or folders
+    arch: str = PACKAGED,
+    pretrained: bool = True,
+    *,
+    size: int = SIZE,  # pixels a side
+) -> Learner:
+    "A frozen `default_learner` with the accuracy as its metric, to be trained to tell the class of an image."
+    learn = default_learner(_readable(_labelled(source, label_func)), arch, pretrained, size)
+    learn.metrics = L(AvgMetric(accuracy))
+    return learn
+
+
 def encodings(
     learn: Learner,  # of `siamese_learner`
     items: Items,
     **settings,  # `cache`, `num_workers`, `progress` … of `embed`
 ) -> tuple[np.ndarray, Items]:  # (n, 2 nf) float32, and the n readable items
     "Pooled encodings of images, from which `siamese_scores` takes the answer without looking again."
+    seen = embed(eye_of(learn, items), items, [0], AdaptiveConcatPool2d, 1, **settings)
+    return seen.vectors, seen.items
+
+
+def eye_of(learn: Learner, items: Items) -> Learner:
+    "A Learner whose model is the encoder, and which looks at single images as `learn` looks at pairs."
     arch, size = learn.model.eye
     eye = default_learner(items, arch, pretrained=False, size=size)
     own = [t for t in learn.dls.after_batch.fs if isinstance(t, Normalize)]
     rest = [t for t in eye.dls.after_batch.fs if not isinstance(t, Normalize)]
     for dl in eye.dls.loaders:
-        dl.after_batch.fs = type(dl.after_batch.fs)([*rest, *own])
+        dl.after_batch = Pipeline([*rest, *own])
     eye.model = nn.Sequential(learn.model.encoder)
-    seen = embed(eye, items, [0], AdaptiveConcatPool2d, 1, **settings)
-    return seen.vectors, seen.items
+    return eye
 
 
 def siamese_scores(
@@ -239,94 +258,12 @@ def siamese_pairs(
     return Pairs.of(candidates.i[there], candidates.j[there], scores, candidates.left_out)
 
 
-def fit_head(
-    learn: Learner,  # of `siamese_learner`
-    n_epoch: int = 5,
-    lr_max: float = 1e-2,
-    *,
-    n_pairs: int = EPOCH,  # pairs that an epoch draws
-    bs: int = 512,  # pairs
-    seed: int = 42,
-    **settings,  # `cache`, `num_workers`, `progress` … of `embed`
-) -> float:  # share of the validation pairs that are told right
-    """Trains the head as `learn.fit_one_cycle` does while the encoder is frozen, but looks at each image once.
-
-    A frozen encoder says the same of an image each time, so pairs are drawn from what it said; there is no augmentation.
-    """
-    tfm = next(t for t in learn.dls.train_ds.tfms.fs if isinstance(t, SiameseTransform))
-    vectors, seen = encodings(learn, learn.dls.imgclean_items, **settings)
-    row = {path: k for k, path in enumerate(seen.paths)}
-    train = {name: [row[f] for f in files if f in row] for name, files in tfm.train.items()}
-    drawn = _Drawn(vectors, {name: ks for name, ks in train.items() if ks}, n_pairs, bs, seed)
-    held_out = [
-        (row[f], row[other], same) for f, (other, same) in tfm.valid.items() if {f, other} <= row.keys()
-    ]
-    fixed = _Fixed(vectors, np.array(held_out, dtype=np.int64))
-    loaders = (torch.utils.data.DataLoader(part, batch_size=None) for part in (drawn, fixed))
-    head = Learner(
-        DataLoaders(*loaders, device=learn.dls.device), _Compare(learn.model), loss_func=learn.loss_func, metrics=accuracy
-    )  # fmt: skip
-    quiet = [] if settings.get("progress", True) else [head.no_logging(), head.no_bar()]
-    with ExitStack() as stack:
-        for context in quiet:
-            stack.enter_context(context)
-        head.fit_one_cycle(n_epoch, lr_max)
-    return float(head.recorder.values[-1][-1])
-
-
-class _Compare(Module):
-    "The head of a siamese model as a model of its own"
-
-    def __init__(self, model: SiameseModel):
-        self.head, self._compare = model.head, model.compare
-
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return self._compare(a, b)
-
-
-class _Drawn(torch.utils.data.Dataset):
-    "Row k: a batch of pairs drawn anew, half of them of one class"
-
-    def __init__(self, vectors: np.ndarray, rows: dict[str, list[int]], n_pairs: int, bs: int, seed: int):
-        self.vectors, self.bs, self.n = torch.from_numpy(np.array(vectors, np.float32)), bs, n_pairs // bs or 1
-        self.rows = np.concatenate(list(rows.values()))
-        sizes = np.array([len(ks) for ks in rows.values()])
-        self.size = np.repeat(sizes, sizes)  # of each row's class, and where that begins
-        self.start = np.repeat(np.cumsum(sizes) - sizes, sizes)
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if k >= self.n:
-            raise IndexError(k)
-        n = len(self.rows)
-        a = self.rng.integers(n, size=self.bs)
-        size, start = self.size[a], self.start[a]
-        same = (self.rng.random(self.bs) < 0.5) & (size > 1)
-        draw = self.rng.random(self.bs)
-        # Another place of its class; or one of those outside, which begin behind the class and go round.
-        within = start + (a - start + 1 + (draw * (size - 1)).astype(int)) % size
-        outside = (start + size + (draw * (n - size)).astype(int)) % n
-        b = np.where(same, within, outside)
-        return self.vectors[self.rows[a]], self.vectors[self.rows[b]], torch.from_numpy(same.astype(np.int64))
-
-
-class _Fixed(torch.utils.data.Dataset):
-    "Row k: a batch of the validation pairs"
-
-    def __init__(self, vectors: np.ndarray, pairs: np.ndarray):  # (n, 3) rows, rows, whether of one class
-        self.vectors, self.pairs = torch.from_numpy(np.array(vectors, np.float32)), pairs
-
-    def __len__(self) -> int:
-        return -(-len(self.pairs) // BATCH)
-
-    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if k >= len(self):
-            raise IndexError(k)
-        a, b, same = self.pairs[k * BATCH : (k + 1) * BATCH].T
-        return self.vectors[a], self.vectors[b], torch.from_numpy(same)
+def _picture(x: Image.Image | torch.Tensor) -> Image.Image:
+    "RGB of a PIL image or a decoded tensor (3, h, w), whole numbers to 255 or parts of 1."
+    if isinstance(x, Image.Image):
+        return x.convert("RGB")
+    x = x.detach().cpu().float() * (255 if x.is_floating_point() else 1)
+    return Image.fromarray(x.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def _by_label(files: Iterable, label_func: Callable) -> dict[str, list]:
@@ -346,7 +283,9 @@ def _labelled(source, label_func: Callable | None) -> Items:
         items = replace(items, labels=tuple(str(label_func(path)) for path in items.paths))
     bare = sum(label is None for label in items.labels)
     if bare:
-        raise ValueError(f"{bare} of {len(items)} images have no label; give label_func=, from a path to its label")
+        raise ValueError(
+            f"{bare} of {len(items)} images have no label; give label_func=, from a path to its label"
+        )
     return items
 
 
@@ -368,5 +307,4 @@ def _splits(items: Items, valid_pct: float, seed: int) -> tuple[list[int], list[
     valid = [k for k, split in enumerate(items.splits) if split == "valid"]
     if valid:
         return [k for k, split in enumerate(items.splits) if split in ("train", None)], valid
-    train, valid = RandomSplitter(valid_pct, seed)(items.paths)
-    return list(train), list(valid)
+    return leak_free_splitter([], valid_pct, seed=seed)(items)  # each class on both sides
