@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "trash": ["send2trash"],
+        "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
         "dev": [
             "pytest>=8",
             "hypothesis",

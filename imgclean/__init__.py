@@ -15,6 +15,7 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", ca
 
 # name -> the module it lives in; imported on first use, since torch and fastai take seconds to import
 _HOMES = {
+    "ClassConfusion": "review.confusion",
     "DatasetFormatter": "formatter",
     "ImageCleaner": "review.cleaner",
     "Items": "dataset.items",
@@ -24,11 +25,13 @@ _HOMES = {
     "Index": "query",
     "KMeans": "find.kmeans",
     "LSHIndex": "find.lsh",
+    "PredictionsCorrector": "review.corrector",
     "Review": "review.session",
     "build_index": "query",
     "calibrate_by_review": "judging",
     "cluster_pairs": "find.clusters",
     "comb_similarity": "find.similarity",
+    "data_deleter": "dataset.cleaned",
     "default_learner": "features.backbones",
     "embed": "features.activations",
     "find_pairs": "find.clusters",

@@ -1,5 +1,6 @@
 """`from imgclean.all import *` for notebooks, beside `from fastai.vision.all import *`."""
 
+from .dataset.cleaned import data_deleter
 from .dataset.items import Items
 from .dataset.samples import sample_dataset
 from .features.activations import embed
@@ -15,9 +16,12 @@ from .formatter import DatasetFormatter
 from .judging import calibrate_by_review, pairs_to_judge
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
+from .review.confusion import ClassConfusion
+from .review.corrector import PredictionsCorrector
 from .review.session import Review
 
 __all__ = [
+    "ClassConfusion",
     "DatasetFormatter",
     "GeM",
     "Group",
@@ -27,11 +31,13 @@ __all__ = [
     "KMeans",
     "LSHIndex",
     "Pairs",
+    "PredictionsCorrector",
     "Review",
     "build_index",
     "calibrate_by_review",
     "cluster_pairs",
     "comb_similarity",
+    "data_deleter",
     "default_learner",
     "embed",
     "find_pairs",

@@ -19,11 +19,14 @@ from .dataset.facts import Facts, protected_items
 from .dataset.items import Items
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
+from .features.predictions import check_classifier, predict, split_of
 from .find.calibrate import check_precision
 from .find.clusters import find_pairs
-from .find.groups import Groups, group_pairs
+from .find.groups import Groups, Suspect, group_pairs
 from .find.keepers import Keep, check_keep
+from .find.labels import NEED_NEIGHBOURS, check_ranking
 from .find.similarity import cosines, similar_pairs
+from .find.suspects import Given, find_suspects, own_labels, predicted_labels, read_items, read_labels
 
 log = logging.getLogger(__name__)
 MIN_PRECISION = 0.99
@@ -143,6 +146,78 @@ class DatasetFormatter:
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
         }  # fmt: skip
         return seen.items, groups
+
+    @classmethod
+    def from_toplosses(
+        cls,
+        learn: Learner,
+        n_imgs: int | None = None,  # at most so many; None or 0: all
+        ds_idx: int | None = None,  # 0 training, 1 validation set alone; default: every image of the Learner
+        *,
+        by: str = "loss",  # one of `labels.RANKINGS`; "combined" finds most, see docs/labels.md
+        look_at: Items | str | os.PathLike | None = None,  # labelled images, in place of the Learner's own
+        progress: bool = True,
+    ) -> tuple[Items, list[Suspect]]:
+        """The dataset, and the indices of its images, highest loss first; each tells its `reason` in the grid.
+
+        A Learner knows the labels it was trained on by heart: give it images that it was not trained on.
+        Source: fastai v1 `DatasetFormatter.from_toplosses`.
+        """
+        check_ranking(by)
+        check_classifier(learn)
+        items, vectors = _sources(learn, look_at, None, ds_idx)[0], None
+        if by in NEED_NEIGHBOURS:
+            looked = embed(learn, items, progress=progress, cache=True)
+            items, vectors = looked.items, looked.vectors
+        seen = predict(learn, items, losses=True, progress=progress)
+        given = read_labels(seen.items.labels, seen.probs, seen.classes, ";" if seen.several else None)
+        found = find_suspects(
+            seen.probs, seen.items, given, by=by, n=n_imgs or None, losses=seen.losses, vectors=vectors
+        )
+        return seen.items, found
+
+    @classmethod
+    def from_most_unsure(
+        cls,
+        learn: Learner,
+        num: int = 50,
+        *,
+        look_at: Items | str | os.PathLike | None = None,  # images or folder, labelled or not
+        progress: bool = True,
+    ) -> tuple[Items, list[Suspect], list[str], list[str]]:
+        """The `num` images whose two likeliest classes are closest: dataset, indices, classes, predicted labels.
+
+        Of `look_at`, else of the Learner's test set, else of its validation set. The tuple is what `PredictionsCorrector`
+        takes. Source: fastai v1 `DatasetFormatter.from_most_unsure`.
+        """
+        check_classifier(learn)
+        items = _sources(learn, look_at, None, None)[0]
+        if look_at is None:
+            items = next((part for name in ("test", "valid") if len(part := split_of(items, name))), items)
+        seen = predict(learn, items, progress=progress)
+        given = Given(seen.classes, None, seen.several)
+        found = find_suspects(seen.probs, seen.items, given, by="margin", n=num)
+        return seen.items, found, list(seen.classes), predicted_labels(seen.probs, given)
+
+    @classmethod
+    def from_probs(
+        cls,
+        probs: np.ndarray,  # (n, c) probabilities of images that the model was not trained on
+        labels: Sequence
+        | np.ndarray
+        | None,  # (n,) names or columns; several as (n, c) 0 and 1, or lists of names; None: those of `items`
+        items: Items | Iterable[str | os.PathLike],  # or their paths, row k of probs is the k-th
+        by: str = "self-confidence",  # one of `labels.RANKINGS`
+        *,
+        classes: Sequence[str] | None = None,  # names of the columns; default: the distinct labels, sorted
+        vectors: np.ndarray | None = None,  # (n, d) embeddings, for "neighbours" and "combined"
+        n: int | None = None,  # at most so many
+    ) -> tuple[Items, list[Suspect]]:
+        "The dataset, and the indices of its images, most doubtful label first, for probabilities from anywhere."
+        labels = own_labels(items) if labels is None else labels
+        given = read_labels(labels, probs, classes, getattr(items, "label_delim", None))
+        ds = read_items(items, labels, given)
+        return ds, find_suspects(probs, ds, given, by=by, n=n, vectors=vectors)
 
 
 def groups_of(

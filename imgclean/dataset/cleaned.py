@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .items import Items, relative_to
@@ -135,6 +136,22 @@ def write_csv(
         os.replace(target, _free_name(new.parent))
     os.replace(new, target)
     return target
+
+
+def data_deleter(
+    path: str | os.PathLike,  # folder that gets `cleaned.csv`
+    dataset: Items,
+    del_idx: Iterable[int],  # items to leave out
+) -> Path:
+    """Path of `cleaned.csv` with every item but `del_idx`; no image file is touched. Call shape of fastai v1.
+
+    Raises `ValueError` for an index that is no item's.
+    """
+    out = set(map(operator.index, del_idx))
+    wrong = next((k for k in sorted(out) if not 0 <= k < len(dataset)), None)
+    if wrong is not None:
+        raise ValueError(f"there is no item {wrong}; items go from 0 to {len(dataset) - 1}")
+    return write_csv(dataset.subset([k for k in range(len(dataset)) if k not in out]), path)
 
 
 def _free_name(folder: Path) -> Path:

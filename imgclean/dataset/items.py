@@ -154,6 +154,16 @@ class Items:
         return cls(tuple(paths), tuple(label(p) for p in paths), splits, root, tuple(unreadable))
 
     @classmethod
+    def from_paths(cls, paths: Iterable[str | os.PathLike]) -> Items:
+        "The images in `paths`, in that order, without labels; their root is the deepest folder that holds all."
+        paths = tuple(map(Path, paths))
+        if not paths:
+            raise ValueError("the list of paths is empty; give the files of the images")
+        unknown = (None,) * len(paths)
+        folder = os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
+        return cls(paths, unknown, unknown, Path(folder))
+
+    @classmethod
     def from_dls(
         cls,
         dls,  # fastai `DataLoaders` whose images come from files

@@ -19,6 +19,7 @@ class Group(tuple):
     reason: str  # why the keeper is kept, for a person
     protected: tuple[int, ...] = ()  # items that no suggestion deletes, the keeper among them
     dataset: bytes | None = None  # `Items.key()` of the dataset that the indices mean
+    predicted: str | None = None  # what a model says of the first image
 
     def __new__(cls, images: Iterable[int], similarity=None, scores=(), reason="", protected=()):
         group = super().__new__(cls, (int(k) for k in images))
@@ -26,6 +27,23 @@ class Group(tuple):
         safe = frozenset(protected)
         group.protected = tuple(k for k in group if k in safe)
         return group
+
+
+class Suspect(int):
+    "Item index of an image whose label is in doubt, with its `score`, what a model `predicted`, and the `reason`"
+
+    score: float  # the lower, the more doubtful
+    predicted: str  # class
+    reason: str  # for a person
+    dataset: bytes | None  # `Items.key()` of the dataset that the index means
+
+    def __new__(cls, k: int, score: float, predicted: str, reason: str, dataset: bytes | None = None):
+        suspect = super().__new__(cls, k)
+        suspect.score, suspect.predicted, suspect.reason, suspect.dataset = score, predicted, reason, dataset
+        return suspect
+
+    def __reduce__(self):
+        return type(self), (int(self), self.score, self.predicted, self.reason, self.dataset)
 
 
 class Groups(list):

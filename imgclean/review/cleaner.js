@@ -41,8 +41,8 @@ function render({ model, el }) {
     button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
     button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), apply, status);
-  const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], set: (fields) => ask({ type: "filter", view, fields }) });
-  const root = h("div", { className: "imgclean" }, bar, single ? null : filters.bar, banner, live, grid, dialog);
+  const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], predicted: model.get("predicted") ?? [], single, set: (fields) => ask({ type: "filter", view, fields }) });
+  const root = h("div", { className: "imgclean" }, bar, filters.bar, banner, live, grid, dialog);
   el.append(root);
 
   // ---- to Python
@@ -180,7 +180,7 @@ function render({ model, el }) {
     counts = c;
     const done = single ? "" : `${c.decided} of ${c.groups} groups decided · `;
     const changed = c.relabel ? ` · ${c.relabel} relabelled` : "";
-    const part = c.shown < c.groups ? `${c.shown} of ${c.groups} groups shown · ` : "";
+    const part = c.shown < c.groups ? `${c.shown} of ${c.groups} ${single ? "images" : "groups"} shown · ` : "";
     status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}`;
     apply.textContent = c.delete + c.relabel ? `Apply ${c.delete + c.relabel}…` : "Apply…";
     prev.disabled = page === 0;
@@ -236,7 +236,7 @@ function render({ model, el }) {
         onclick: (e) => { focus(at, e.shiftKey); if (e.target !== label && !e.shiftKey) toggle([image]); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
       what(image, k), h("div", { className: "imgclean-name" }, image.name),
-      star && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
+      (star || single) && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
     const it = { cell: node, img, image, group, word, label, clash: differs("label") };
     if (single) relabelMenu(it);
     cells.push(it);
@@ -327,7 +327,7 @@ function render({ model, el }) {
     focus(first[here + by]);
   }
   function toggle(images) {
-    if (drawn !== page) return;
+    if (drawn !== page || model.get("deletes") === false) return;
     const ids = images.map((image) => image.id);
     const value = ids.every((id) => marks.get(id) === "delete") ? null : "delete";
     act("mark", { ids, value }, Object.fromEntries(ids.map((id) => [id, value])));

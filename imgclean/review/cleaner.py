@@ -47,6 +47,8 @@ class ImageCleaner(anywidget.AnyWidget):
     single = traitlets.Bool(False).tag(sync=True)
     vocab = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    predicted = traitlets.List(traitlets.Unicode()).tag(sync=True)  # classes to filter by
+    deletes = traitlets.Bool(True).tag(sync=True)  # whether images may be marked for deletion
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class ImageCleaner(anywidget.AnyWidget):
         self.review = Review(items, groups, path, ledger=ledger)
         single = not any(len(g) > 1 for g in groups)
         shown = dict(vocab=list(items.vocab), grades=self.review.grades)
+        shown["predicted"] = sorted({g.predicted for g in groups} - {None})
         super().__init__(batch_size=batch_size, single=single, **shown)
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
         self._filter, self._order = Filter(), list(range(len(self.review.groups)))
@@ -120,7 +123,8 @@ class ImageCleaner(anywidget.AnyWidget):
     def __repr__(self) -> str:
         # The inherited one would serialise every trait.
         c = self._counts()
-        return f"ImageCleaner({c['decided']}/{c['groups']} groups decided, {c['delete']} images marked for deletion)"
+        found = f"{c['decided']}/{c['groups']} groups decided, {c['delete']} images marked for deletion"
+        return f"{type(self).__name__}({found})"
 
     # the wire: unknown or malformed messages are logged and ignored
 

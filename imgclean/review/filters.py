@@ -25,6 +25,8 @@ class Filter:
     max_similarity: float | None = None
     leak: bool = False  # only groups with images in several splits
     clash: bool = False  # only groups with several labels
+    predicted: str | None = None  # what a model says of the first image
+    actual: str | None = None  # what the dataset says of it, whatever was relabelled
     sort: str = "found"  # or "similarity" and "size", largest first, "label", "grade", best first
     reverse: bool = False
 
@@ -65,6 +67,10 @@ def _fits(review: Review, g: int, wanted: Filter) -> bool:
     if wanted.min_similarity is not None and (alike is None or alike < wanted.min_similarity):
         return False
     if wanted.max_similarity is not None and (alike is None or alike > wanted.max_similarity):
+        return False
+    if wanted.predicted is not None and wanted.predicted != group.predicted:
+        return False
+    if wanted.actual is not None and wanted.actual != review.items.labels[group[0]]:
         return False
     if (wanted.leak and not review.is_leak(g)) or (wanted.clash and not review.is_clash(g)):
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 
-from ..find.groups import Group, Groups
+from ..find.groups import Group, Groups, Suspect
 from .decisions import Apart
 
 
@@ -28,14 +28,22 @@ def _listed(idxs: Iterable, duplicates: bool | None) -> list[Group]:
     if not all(flat):
         wrong = next(entry for entry, ok in zip(idxs, flat, strict=True) if not ok)
         raise TypeError(f"idxs hold {wrong!r:.60}; give groups of item indices, or one flat list of indices")
-    flat = [operator.index(k) for k in idxs]
     if not duplicates:
-        return [Group([k]) for k in flat]
+        return [_alone(k) for k in idxs]
+    flat = [operator.index(k) for k in idxs]
     if len(flat) % 2:
         raise ValueError(
             f"a flat list of pairs has {len(flat)} entries; give an even number, two for each pair"
         )
     return [Group(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def _alone(k) -> Group:
+    if not isinstance(k, Suspect):
+        return Group([operator.index(k)])
+    group = Group([k], reason=k.reason)
+    group.predicted, group.dataset = k.predicted, k.dataset
+    return group
 
 
 def split_apart(group: Group, apart: Apart) -> list[Group]:

@@ -113,14 +113,14 @@ class Review:
         return self._state.apart.parts(self.groups[g])
 
     def is_decided(self, g: int) -> bool:
-        "Whether every image of group `g` carries a mark."
-        return all(k in self._state.marks for k in self.groups[g])
+        "Whether every image of group `g` carries a mark, or its only one a new label."
+        marks, group = self._state.marks, self.groups[g]
+        return all(k in marks for k in group) or (len(group) == 1 and group[0] in self._state.labels)
 
     @property
     def n_decided(self) -> int:
-        "Number of groups of which every image carries a mark."
-        marks = self._state.marks
-        return sum(all(k in marks for k in group) for group in self.groups)
+        "Number of groups that are decided."
+        return sum(map(self.is_decided, range(len(self.groups))))
 
     def lost(self) -> list[int]:
         "Groups that would keep no image."

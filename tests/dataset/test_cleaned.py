@@ -2,9 +2,10 @@ import csv
 import json
 import os
 
+import pytest
 from pictures import write_pictures
 
-from imgclean.dataset.cleaned import Ledger, fingerprint, is_unchanged, write_csv
+from imgclean.dataset.cleaned import Ledger, data_deleter, fingerprint, is_unchanged, write_csv
 from imgclean.dataset.items import Items
 
 
@@ -91,3 +92,15 @@ def test_an_older_csv_is_kept(shop):
     assert kept == ["cleaned-1.csv", "cleaned-2.csv"]
     assert (shop / ".imgclean/cleaned-1.csv").read_text() == "name,label\nmine,by hand\n"
     assert len(rows(shop / ".imgclean/cleaned-2.csv")) == 9
+
+
+def test_data_deleter_leaves_images_out_and_touches_none(shop):
+    items, files = Items.from_folder(shop), sorted(shop.rglob("*.jpg"))
+    out = data_deleter(shop, items, [1, 0, 1])
+    assert out == shop / "cleaned.csv" and len(rows(out)) == 1 + 6
+    assert [row[0] for row in rows(out)[1:3]] == ["cat/c.jpg", "cat/d.jpg"] and files == sorted(
+        shop.rglob("*.jpg")
+    )
+    for wrong in (8, -1):
+        with pytest.raises(ValueError, match=f"there is no item {wrong}; items go from 0 to 7"):
+            data_deleter(shop, items, [0, wrong])

@@ -251,3 +251,13 @@ def test_names_seen_from_a_folder_are_what_relpath_says(tmp_path, monkeypatch):
     assert relative_names(paths, top) == relative_names(paths, Path("a b")) == expected
     assert expected[:3] == ["c/d.jpg", "../a bc/d.jpg", "../e.jpg"]
     assert relative_names([top / "f.jpg"], Path("/")) == [str(top / "f.jpg")[1:]]
+
+
+def test_a_list_of_paths_keeps_its_order(shop):
+    paths = [shop / "dog/b.jpg", str(shop / "cat/a.jpg")]
+    items = Items.from_paths(paths)
+    assert [items.relpath(k) for k in range(2)] == ["dog/b.jpg", "cat/a.jpg"] and items.root == shop
+    assert items.labels == items.splits == (None, None)
+    assert Items.from_paths(paths[:1]).root == shop / "dog"
+    with pytest.raises(ValueError, match="the list of paths is empty"):
+        Items.from_paths([])

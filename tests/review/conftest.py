@@ -34,7 +34,7 @@ const answers = window.answers = {
   },
 };
 const model = {
-  get: name => ({single: SINGLE, vocab: ['cat', 'dog'], grades: ['exact', 'edited']})[name],
+  get: name => ({vocab: ['cat', 'dog'], grades: ['exact', 'edited'], ...TRAITS})[name],
   on: (_, f) => listeners.push(f), off: (_, f) => listeners.splice(listeners.indexOf(f), 1),
   send: m => { if (window.dead) throw new Error('Cannot send'); window.sent.push(m); if (!window.mute) setTimeout(() => answers[m.type](m), 0); },
 };
@@ -42,6 +42,11 @@ window.leak = [];
 document.addEventListener('keydown', e => window.leak.push(e.key), {capture: true}); // as Notebook 7 listens
 window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'text/javascript'})))).default.render({model, el: document.body});
 """
+TRAITS = {
+    "groups": {"single": False},
+    "single": {"single": True},
+    "predicted": {"single": True, "predicted": ["cat", "dog"], "deletes": False},
+}  # of the widget
 
 
 @pytest.fixture
@@ -50,8 +55,8 @@ def grid(chrome, request):
     errors = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.set_content(f"<style>{(HERE / 'cleaner.css').read_text()}</style>")
-    single = "true" if getattr(request, "param", "") == "single" else "false"
-    source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm)).replace("SINGLE", single)
+    source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm))
+    source = source.replace("TRAITS", json.dumps(TRAITS[getattr(request, "param", "groups")]))
     page.evaluate(f"async () => {{ {source} }}")
     page.wait_for_selector(".imgclean-cell")
     yield page

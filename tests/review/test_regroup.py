@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imgclean.find.groups import Group, Groups
+from imgclean.find.groups import Group, Groups, Suspect
 from imgclean.find.pairs import Pairs
 from imgclean.review.decisions import Apart, Relation
 from imgclean.review.regroup import as_groups, split_apart
@@ -61,3 +61,13 @@ def test_a_single_image_stays_a_group():
     apart = Apart()
     apart.set(Relation([3], [4]), True)
     assert split_apart(Group((3,)), apart) == [(3,)]
+
+
+def test_what_is_known_of_a_suspect_goes_with_it():
+    suspects = [Suspect(4, 0.1, "dog", "model: dog 97 %", b"key"), Suspect(2, 0.2, "cat", "", b"key")]
+    for idxs in (suspects, suspects[:1], [*suspects, 7]):
+        groups = as_groups(idxs)
+        assert groups == [(k,) for k in idxs] and groups[0].reason == "model: dog 97 %"
+        assert groups[0].predicted == "dog" and groups[0].dataset == b"key"
+    assert as_groups([*suspects, 7])[2].predicted is None
+    assert as_groups(suspects, duplicates=True) == [(4, 2)]

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import pytest
 
 from imgclean.dataset.items import Items
-from imgclean.find.groups import Group, Groups
+from imgclean.find.groups import Group, Groups, Suspect
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import GRADES, Check
 from imgclean.review.filters import Filter
 from imgclean.review.looks import rank
+from imgclean.review.regroup import as_groups
 from imgclean.review.session import Review
 
 
@@ -193,6 +194,25 @@ def test_nothing_protected_is_suggested_for_deletion(items):
 def test_filters(review, fields, expected):
     review.accept(1)
     assert review.select(**fields) == review.select(Filter.of(fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"predicted": "dog"}, [0, 3]),
+        ({"actual": "cat"}, [0, 1, 3]),
+        ({"predicted": "dog", "actual": "cat"}, [0, 3]),
+        ({"predicted": "cat", "actual": "cat"}, [1]),
+        ({"predicted": "cow"}, []),
+        ({"state": "undecided", "predicted": "dog"}, [0]),
+        ({"label": "dog"}, [2, 3]),
+    ],
+)
+def test_filters_by_what_a_model_says(items, fields, expected):
+    said = [Suspect(k, 0.1, name, "") for k, name in ((0, "dog"), (1, "cat"), (7, "cat"), (2, "dog"))]
+    review = Review(items, as_groups(said))
+    review.relabel(2, "dog")  # what the dataset says of it is asked for, not what a person does
+    assert review.select(**fields) == expected
 
 
 def test_a_clash_is_over_when_the_label_is_corrected(review):

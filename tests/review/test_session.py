@@ -361,3 +361,11 @@ def test_next_undecided_group(items):
     assert [review.next_undecided(g) for g in (-1, 0, 2)] == [2, 2, 2]
     review.keep_best(2)
     assert review.next_undecided() is None and Review(items, []).next_undecided() is None
+
+
+def test_a_lone_image_is_decided_by_a_new_label(items):
+    review = Review(items, [(0,), (1,), (2, 4)])
+    review.relabel([0, 2, 4], "dog")
+    assert [review.is_decided(g) for g in range(3)] == [True, False, False] and review.n_decided == 1
+    review.undo()
+    assert review.n_decided == 0
