@@ -52,7 +52,7 @@ class Items:
 
     def key(self) -> bytes:
         "Digest of the paths in their order: tells whether an index means the same image in two `Items`."
-        return hashlib.blake2b(b"\0".join(map(os.fsencode, self.paths)), digest_size=16).digest()
+        return key_of(self.paths)
 
     def relpath(self, k: int) -> str:
         "Path of item `k` relative to `root`, with forward slashes."
@@ -180,6 +180,11 @@ class Items:
             splits = [None] * len(splits)
         root = _root(paths, root or dls.path)
         return cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
+
+
+def key_of(paths: Iterable[str | os.PathLike]) -> bytes:
+    "Digest of paths in their order, see `Items.key`."
+    return hashlib.blake2b(b"\0".join(map(os.fsencode, paths)), digest_size=16).digest()
 
 
 def _words_of(label_func: Callable) -> Callable[[Path], str | None]:
