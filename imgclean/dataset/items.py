@@ -178,7 +178,7 @@ class Items:
             )
         if len(set(splits)) == 1:  # a lone training set is no split
             splits = [None] * len(splits)
-        root = _root(paths, root or dls.path)
+        root = root_of(paths, root or dls.path)
         return cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
 
 
@@ -218,7 +218,7 @@ def relative_names(paths: Iterable[Path], root: Path) -> list[str]:
     return names
 
 
-def _root(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
+def root_of(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
     "`wanted` if it holds all `paths`, else the deepest folder that does."
     folders = {os.path.dirname(os.path.abspath(p)) for p in paths}
     top = os.path.abspath(wanted)
