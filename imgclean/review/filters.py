@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .session import Review
 
 STATES = ("all", "undecided", "decided")
-SORTS = ("found", "similarity", "label", "size", "grade")
+SORTS = ("found", "similarity", "label", "size", "grade", "clash")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Filter:
     max_similarity: float | None = None
     leak: bool = False  # only groups with images in several splits
     clash: bool = False  # only groups with several labels
-    sort: str = "found"  # or "similarity" and "size", largest first, "label", "grade", best first
+    sort: str = "found"  # or "similarity" and "size", largest first, "label", "grade", best first, "clash"
     reverse: bool = False
 
     def __post_init__(self):
@@ -75,5 +75,6 @@ _KEYS = {
     "similarity": lambda review: lambda g: -(review.groups[g].similarity or 0.0),
     "label": lambda review: lambda g: review.label_of(review.groups[g][0]) or "",
     "size": lambda review: lambda g: -len(review.groups[g]),
+    "clash": lambda review: lambda g: not review.is_clash(g),
     "grade": lambda review: lambda g: rank(review.grade(g)),
 }
