@@ -19,6 +19,7 @@ _HOMES = {
     "ImageCleaner": "review.cleaner",
     "Items": "dataset.items",
     "GeM": "features.pooling",
+    "Leaks": "leaks",
     "Pairs": "find.pairs",
     "Group": "find.groups",
     "Index": "query",

@@ -14,7 +14,7 @@ from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pa
 from .find.splits import leak_free_column, leak_free_splitter
 from .formatter import DatasetFormatter
 from .judging import calibrate_by_review, pairs_to_judge
-from .leaks import find_leaks, leak_report
+from .leaks import Leaks, find_leaks, leak_report
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
 from .review.session import Review
@@ -28,6 +28,7 @@ __all__ = [
     "Items",
     "KMeans",
     "LSHIndex",
+    "Leaks",
     "Pairs",
     "Review",
     "build_index",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dataset.items import SPLITS, Items
+from .dataset.items import SPLITS, Items, ds_paths
 from .dataset.sources import items_of_folders, items_of_table
 from .features.backbones import evaluating
 from .find.cost import LeakCost, leak_cost
@@ -172,7 +172,7 @@ class Leaks:
             words += f", {all_of['other_label']} of them under another label"
         labels = self.by_label().query("split == @split and copy_in == @by")
         if len(labels) > 1:
-            most = labels.iloc[0]
+            most = labels.sort_values("leaked", ascending=False, kind="stable").iloc[0]
             words += f"; most of all {most.label}: {most.leaked} of {most.images}"
         return words
 
@@ -247,12 +247,7 @@ def _best_class(predictions, targets):
 def _valid_paths(dls) -> list[str]:  # absolute, in the order of the validation set
     if len(dls.loaders) < 2 or not len(dls.valid_ds):
         raise ValueError("the Learner has no validation set; give one whose DataLoaders have one")
-    if "imgclean_items" in vars(dls):  # made to look, not to learn
-        raise ValueError("the Learner is that of default_learner, which nobody trained; give one that was")
-    items = Items.from_dls(dls)
-    return [
-        os.path.abspath(p) for p, split in zip(items.paths, items.splits, strict=True) if split == "valid"
-    ]
+    return [os.path.abspath(path) for path in ds_paths(dls.valid_ds)]
 
 
 def _items_of(source, root: str | os.PathLike | None) -> Items:

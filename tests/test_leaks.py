@@ -235,6 +235,10 @@ def test_the_cost_is_that_of_the_learners_own_answers(learn, leaks):
     assert leak_report(learn, leaks, wrong).reported.value == pytest.approx(1 - cost.reported.value)
 
 
+def test_a_learner_made_by_default_is_one_too(split_folder, leaks):
+    assert leak_report(default_learner(split_folder, size=64), leaks).leaked.n == 3
+
+
 def test_leaks_are_looked_for_where_none_are_given(learn, asked):
     assert leak_report(learn).leaked is None and asked[0][0] is learn
 
@@ -252,8 +256,6 @@ def test_learners_that_cannot_be_judged_are_refused(split_folder, learn, leaks, 
     )
     with pytest.raises(ValueError, match="no validation set"):
         leak_report(lone, leaks)
-    with pytest.raises(ValueError, match="default_learner, which nobody trained"):
-        leak_report(default_learner(split_folder), leaks)
     elsewhere = replace(leaks.items, paths=tuple(tmp_path / p.name for p in leaks.items.paths))
     with pytest.raises(ValueError, match="leaks are those of other images"):
         leak_report(learn, Leaks(elsewhere, leaks.duplicates))

@@ -167,7 +167,7 @@ class Items:
             return dls.imgclean_items
         paths, labels, splits, delim = [], [], [], None
         for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
-            paths += _ds_paths(ds)
+            paths += ds_paths(ds)
             found, several = _ds_labels(ds)
             labels += found
             delim = ";" if several else delim
@@ -286,7 +286,8 @@ def source_stage(tl) -> int:
     )
 
 
-def _ds_paths(ds) -> list[Path]:
+def ds_paths(ds) -> list[Path]:
+    "The file of each item of a fastai `Datasets`, in its order; raises `ValueError` where items are no files."
     if not len(ds):
         return []
     tl = image_tfms(ds)
