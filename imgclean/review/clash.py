@@ -16,7 +16,7 @@ class Clashes:
         return len(self._votes(self.groups[g])) > 1
 
     def majority_label(self, g: int) -> str | None:
-        "The label that most images of group `g` carry; None where labels tie, or there are none."
+        "The label that more images of group `g` carry than any other; None where labels tie, or there are none."
         return _most(self._votes(self.groups[g]))
 
     def clash_in_words(self, g: int) -> str:
@@ -40,7 +40,7 @@ class Clashes:
         gs: int | Iterable[int],
         ks: int | Iterable[int] = (),  # items whose label is taken where labels tie
     ) -> int:  # images with another label than before
-        """Give the images of each group the label that most of them carry, as one step; where labels tie, that of `ks`.
+        """Give the images of each group the label that more of them carry than any other, as one step; where labels tie, that of `ks`.
 
         What was told to be another picture counts for itself. Unlabelled images, and ties that `ks` do not break, stay.
         """
