@@ -12,8 +12,10 @@ from .find.kmeans import KMeans
 from .find.lsh import LSHIndex
 from .find.pairs import Pairs
 from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pairs_between
+from .find.splits import leak_free_column, leak_free_splitter
 from .formatter import DatasetFormatter
 from .judging import calibrate_by_review, pairs_to_judge
+from .leaks import Leaks, find_leaks, leak_report
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
 from .review.confusion import ClassConfusion
@@ -30,6 +32,7 @@ __all__ = [
     "Items",
     "KMeans",
     "LSHIndex",
+    "Leaks",
     "Pairs",
     "PredictionsCorrector",
     "Review",
@@ -40,8 +43,12 @@ __all__ = [
     "data_deleter",
     "default_learner",
     "embed",
+    "find_leaks",
     "find_pairs",
     "find_similar",
+    "leak_free_column",
+    "leak_free_splitter",
+    "leak_report",
     "nearest",
     "pairs_to_judge",
     "sample_dataset",

@@ -36,6 +36,11 @@ def test_notebook_runs(path, tmp_path):
             if "image/png" in o.get("data", {})
         ]
         assert len(pictures) >= 10
+    if path.stem == "03_leaks":
+        assert any("7 of 11 images of valid (63.6 %) have a copy in train" in t for t in texts)
+        assert any("on the 4 images that the model had not seen" in t for t in texts)
+        assert sum("has a copy in train" in t and t.startswith("none of") for t in texts) == 2
+        assert any("the model had seen none of the 13 images" in t for t in texts)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -13,7 +15,7 @@ from torch import nn
 
 from ..dataset.items import Items
 from ..dataset.pixels import pixel_vectors
-from ..features.activations import embed
+from ..features.activations import Embeddings, embed
 from ..features.backbones import default_learner
 from ..find.pairs import Pairs
 from ..find.similarity import cosines, nearest
@@ -36,7 +38,8 @@ def cifar(
 ) -> None:
     "Share of the listed test images among the best pairs, one a test image, by cosine and after the second look."
     start = perf_counter()
-    items, vectors = look(Items.from_folder(folder), size)
+    seen = look(Items.from_folder(folder), size)
+    items, vectors = seen.items, seen.vectors
     seconds = {"embedding": perf_counter() - start}
     pairs = candidates(items, vectors, neighbours)
     seconds["candidates"] = perf_counter() - start - sum(seconds.values())
@@ -61,11 +64,17 @@ def cifar(
     )
 
 
-def look(items: Items, size: int) -> tuple[Items, np.ndarray]:  # (n, d) float32
-    "The readable images, and vectors of where in them what is to be seen."
+def look(items: Items, size: int, cache: bool | Path = False) -> Embeddings:  # of (n, d) float32
+    "Vectors of where in each readable image what is to be seen."
+    return looker(items, size, cache)(items)
+
+
+def looker(items: Items, size: int, cache: bool | Path = False) -> Callable[[Items], Embeddings]:
+    "What sees images as `look` sees `items`, always with the same model."
     learn = default_learner(items, size=size)
-    seen = embed(learn, items, LAYER, nn.AdaptiveAvgPool2d, 2, progress=False)
-    return seen.items, seen.vectors
+    return partial(
+        embed, learn, layer=LAYER, pool=nn.AdaptiveAvgPool2d, pool_dim=2, progress=False, cache=cache
+    )
 
 
 def candidates(items: Items, vectors: np.ndarray, neighbours: int) -> Pairs:

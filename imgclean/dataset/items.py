@@ -52,7 +52,7 @@ class Items:
 
     def key(self) -> bytes:
         "Digest of the paths in their order: tells whether an index means the same image in two `Items`."
-        return hashlib.blake2b(b"\0".join(map(os.fsencode, self.paths)), digest_size=16).digest()
+        return key_of(self.paths)
 
     def relpath(self, k: int) -> str:
         "Path of item `k` relative to `root`, with forward slashes."
@@ -177,7 +177,7 @@ class Items:
             return dls.imgclean_items
         paths, labels, splits, delim = [], [], [], None
         for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
-            paths += _ds_paths(ds)
+            paths += ds_paths(ds)
             found, several = _ds_labels(ds)
             labels += found
             delim = ";" if several else delim
@@ -188,8 +188,13 @@ class Items:
             )
         if len(set(splits)) == 1:  # a lone training set is no split
             splits = [None] * len(splits)
-        root = _root(paths, root or dls.path)
+        root = root_of(paths, root or dls.path)
         return cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
+
+
+def key_of(paths: Iterable[str | os.PathLike]) -> bytes:
+    "Digest of paths in their order, see `Items.key`."
+    return hashlib.blake2b(b"\0".join(map(os.fsencode, paths)), digest_size=16).digest()
 
 
 def _words_of(label_func: Callable) -> Callable[[Path], str | None]:
@@ -223,7 +228,7 @@ def relative_names(paths: Iterable[Path], root: Path) -> list[str]:
     return names
 
 
-def _root(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
+def root_of(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
     "`wanted` if it holds all `paths`, else the deepest folder that does."
     folders = {os.path.dirname(os.path.abspath(p)) for p in paths}
     top = os.path.abspath(wanted)
@@ -291,7 +296,8 @@ def source_stage(tl) -> int:
     )
 
 
-def _ds_paths(ds) -> list[Path]:
+def ds_paths(ds) -> list[Path]:
+    "The file of each item of a fastai `Datasets`, in its order; raises `ValueError` where items are no files."
     if not len(ds):
         return []
     tl = image_tfms(ds)

@@ -41,15 +41,15 @@ def ranked(scores: np.ndarray) -> np.ndarray:  # (n,) int64
 
 
 def neighbour_shares(
-    index: np.ndarray,  # (n, k) rows of `given`; -1 is none
-    cosine: np.ndarray,  # (n, k)
+    index: np.ndarray,  # (n, k) rows of `given`
+    cosine: np.ndarray,  # (n, k); -inf where there are fewer neighbours
     given: np.ndarray,  # (m, c) bool, the classes of each label
 ) -> np.ndarray:  # (n, c) float64
     """Share of each class among an item's neighbours, weighted by cosine.
 
     The share of the class in the whole set counts as one more neighbour, so none is 0.
     """
-    weight = np.where(index < 0, 0, np.clip(cosine, 0, None)).astype(np.float64)
+    weight = np.clip(cosine, 0, None).astype(np.float64)  # of a neighbour that is missing it is -inf
     votes = np.tile(given.mean(axis=0), (len(index), 1))
     for row, w in zip(index.T, weight.T, strict=True):
         votes += w[:, None] * given[row]

@@ -1,6 +1,6 @@
 // The grid: shows what Python sends and reports what a person decides. Python owns every decision;
 // the screen runs ahead of it by one message and goes back when Python refuses or does not answer.
-// dialogs.js, compare.js and filters.js come before it in the same module.
+// dialogs.js, compare.js, filters.js and rows.js come before it in the same module.
 
 const ACK_MS = 2500; // a kernel that is silent for so long is busy or gone
 
@@ -129,6 +129,7 @@ function render({ model, el }) {
     },
     changed(m) {
       for (const [id, label] of Object.entries(m.labels)) labels.set(Number(id), label);
+      for (const group of [...pages.values()].flat()) group.clash = m.clash?.[group.id] ?? group.clash;
       setMarks(m.marks);
       count(m.counts);
       if (m.do === "undo" || m.do === "redo") say(`${m.do === "undo" ? "undone" : "done again"}`);
@@ -213,7 +214,7 @@ function render({ model, el }) {
       group.similarity === null ? null : looked ? h("b", { textContent: `${(Math.floor(1000 * group.similarity) / 10).toFixed(1)} % sure`, title: "how surely the least certain pair shows one picture" })
         : h("b", { textContent: group.similarity.toFixed(3), title: "similarity of the weakest pair that holds the group together" }),
       group.grade ? h("span", { textContent: group.grade, title: "the least alike of the copies" }) : null,
-      group.clash ? h("span", { className: "imgclean-flag", textContent: "labels differ" }) : null,
+      h("span", { className: "imgclean-flag imgclean-differ" }),
       group.leak ? h("span", { className: "imgclean-flag", textContent: `leak: ${among("split").join(" and ")}` }) : null,
       single ? null : h("button", { type: "button", tabIndex: -1, textContent: "Compare", onclick: () => lookAt(cells.findIndex((c) => c.group === group)) }));
     const shown = group.images.map((image, k) => cell(group, image, k, differs));
@@ -237,7 +238,7 @@ function render({ model, el }) {
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
       what(image, k), h("div", { className: "imgclean-name" }, image.name),
       (star || single) && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
-    const it = { cell: node, img, image, group, word, label, clash: differs("label") };
+    const it = { cell: node, img, image, group, word, label };
     if (single) relabelMenu(it);
     cells.push(it);
     paintPicture(it);
@@ -269,13 +270,9 @@ function render({ model, el }) {
       it.word.textContent = mark !== "delete" && it.group.apart?.includes(it.image.id) ? "≠ OTHER PICTURE" : WORDS[mark] ?? "";
       const label = labels.get(it.image.id) ?? "";
       if (single) it.label.value = label;
-      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", it.clash); }
+      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", labelsDiffer(it.group, labels)); }
     });
-    for (const r of grid.querySelectorAll(".imgclean-row")) {
-      const group = pages.get(page)?.find((g) => g.id === Number(r.dataset.group));
-      const all = group && group.images.length > 1 && group.images.every((image) => marks.get(image.id) === "delete");
-      r.classList.toggle("imgclean-lost", Boolean(all));
-    }
+    paintRows(grid, pages.get(page) ?? [], marks);
   }
   function paintPicture(it) {
     if (pictures.has(it.image.id)) it.img.src = pictures.get(it.image.id);
@@ -343,6 +340,8 @@ function render({ model, el }) {
   const keepAll = (groups) => act("keep_all", { groups: groups.map((g) => g.id) }, guesses(groups, () => "keep"));
   // Where groups share images, none may lose its last one: Python decides, the screen waits.
   const keepBest = (groups) => act("keep_best", { groups: groups.map((g) => g.id) }, shared ? {} : guesses(groups, (image, k, g) => (k && !g.protected?.includes(image.id) ? "delete" : "keep")));
+  const relabelToMajority = (images, groups) => act("relabel_to_majority", { ids: images.map((image) => image.id), groups: groups.map((g) => g.id) });
+  const dropAll = (groups) => act("drop_all", { groups: groups.map((g) => g.id) }, Object.fromEntries(groups.flatMap((g) => g.images.filter((image) => !g.protected?.includes(image.id)).map((image) => [image.id, "delete"]))));
   const notDuplicate = (images, group) => act("not_duplicate", { ids: images.map((image) => image.id), group: group.id });
   function takePage() { if (pages.get(page)?.length) act("accept_suggestions", { groups: pages.get(page).map((g) => g.id), grade: null }); focus(cursor); }
   function acceptAndGoOn({ group }) {
@@ -361,6 +360,7 @@ function render({ model, el }) {
     d: () => toggle(chosen()), Delete: () => toggle(chosen()), b: () => keepBest(chosenGroups()),
     k: () => keepOnly(chosen(), chosenGroups()), a: () => keepAll(chosenGroups()),
     o: () => notDuplicate(chosen(), cells[cursor].group),
+    m: () => !single && relabelToMajority(chosen(), chosenGroups()), D: () => !single && dropAll(chosenGroups()),
     n: () => acceptAndGoOn(cells[cursor]), Enter: () => acceptAndGoOn(cells[cursor]),
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
     " ": () => lookAt(cursor), "?": () => help(),

@@ -31,7 +31,7 @@ FULL_SIDES, FULL_BYTES = (
     (None, 3072, 2048),
     1_200_000,
 )  # Jupyter drops what is more than 3 MB in three seconds
-SCRIPTS = ("dialogs.js", "compare.js", "filters.js", "cleaner.js")  # one module
+SCRIPTS = ("dialogs.js", "compare.js", "filters.js", "rows.js", "cleaner.js")  # one module
 
 
 class ImageCleaner(anywidget.AnyWidget):
@@ -186,7 +186,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "protected": list(group.protected),
             "grade": review.grade(g),
             "leak": review.is_leak(g),
-            "clash": review.is_clash(g),
+            "clash": review.clash_in_words(g),
             "apart": self._apart(g),
             "images": images,
             "more": len(group) - len(images),
@@ -250,6 +250,8 @@ class ImageCleaner(anywidget.AnyWidget):
             "keep_best": lambda: review.keep_best(message["groups"]),
             "accept_suggestions": lambda: _accepted(review, message["groups"], message["grade"]),
             "accept": lambda: review.accept(message["group"]),
+            "relabel_to_majority": lambda: _relabelled(review, message["groups"], message["ids"]),
+            "drop_all": lambda: review.drop_all(list(message["groups"])) and "",
             "undo": review.undo,
             "redo": review.redo,
             "apply": lambda: _applied(review.apply(bool(message["lose_groups"]), action=message["action"])),
@@ -278,7 +280,8 @@ class ImageCleaner(anywidget.AnyWidget):
         if change["apart"] or len(change["marks"]) + len(change["labels"]) > 500:
             self.send({"type": "reload"})
         else:
-            self.send({"type": "changed", **change, "counts": self._counts()})
+            clash = self.review.clashes_of(change["labels"])
+            self.send({"type": "changed", **change, "clash": clash, "counts": self._counts()})
 
     def _counts(self) -> dict:
         review = self.review
@@ -299,6 +302,12 @@ def _accepted(review: Review, groups: list[int] | None, grade: str | None) -> st
         if n
         else "nothing was left to suggest"
     )
+
+
+def _relabelled(review: Review, groups: list[int], ids: list[int]) -> str:
+    n = review.relabel_to_majority(list(groups), ids)
+    said = f"relabelled {n} image{'s' if n > 1 else ''}"
+    return said if n else "nothing to relabel: the labels agree, or those of the chosen images tie as well"
 
 
 def _applied(done: Applied) -> str:

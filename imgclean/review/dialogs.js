@@ -2,12 +2,14 @@
 
 const KEYS = [
   ["← → ↑ ↓", "move within a group, between groups"],
-  ["Shift and arrows or click", "choose several images, for d, k, a, o and b"],
+  ["Shift and arrows or click", "choose several images, for d, k, a, o, b, m and Shift+D"],
   ["d, Delete, click", "mark for deletion, or take the mark away"],
   ["k", "keep this one, delete the rest of the group"],
   ["a", "keep all: these are not duplicates, and will not be shown together again"],
   ["o", "this one is another picture than the rest of the group"],
   ["b", "take the suggestion: keep the one with the star"],
+  ["m", "labels differ: give all of the group the label that most of them have; where they tie, that of this one"],
+  ["Shift+D", "delete the whole group"],
   ["n, Enter", "keep what carries no mark, go to the next undecided group"],
   ["u, Shift+U", "undo, redo"],
   ["l", "change the label"],

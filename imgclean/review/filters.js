@@ -1,6 +1,6 @@
 // The second line of the toolbar: which groups to see, in which order, and suggestions taken for many at once.
 
-const SORTS = { found: "as found", similarity: "most similar first", label: "label", size: "largest groups first", grade: "surest first" };
+const SORTS = { found: "as found", similarity: "most similar first", label: "label", size: "largest groups first", grade: "surest first", clash: "different labels first" };
 
 // `set(fields)` asks Python for another filter. Lone images are filtered where there are predictions of them, and by these alone.
 function makeFilters({ vocab, grades, predicted, single, set }) {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .session import Review
 
 STATES = ("all", "undecided", "decided")
-SORTS = ("found", "similarity", "label", "size", "grade")
+SORTS = ("found", "similarity", "label", "size", "grade", "clash")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Filter:
     clash: bool = False  # only groups with several labels
     predicted: str | None = None  # what a model says of the first image
     actual: str | None = None  # what the dataset says of it, whatever was relabelled
-    sort: str = "found"  # or "similarity" and "size", largest first, "label", "grade", best first
+    sort: str = "found"  # or "similarity" and "size", largest first, "label", "grade", best first, "clash"
     reverse: bool = False
 
     def __post_init__(self):
@@ -81,5 +81,6 @@ _KEYS = {
     "similarity": lambda review: lambda g: -(review.groups[g].similarity or 0.0),
     "label": lambda review: lambda g: review.label_of(review.groups[g][0]) or "",
     "size": lambda review: lambda g: -len(review.groups[g]),
+    "clash": lambda review: lambda g: not review.is_clash(g),
     "grade": lambda review: lambda g: rank(review.grade(g)),
 }

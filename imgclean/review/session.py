@@ -15,6 +15,7 @@ from ..dataset.items import Items
 from ..dataset.quarantine import Restored, manifests, restore, restore_all
 from ..find.groups import Group
 from .apply import Applied, carry_out, in_words, make_plan
+from .clash import Clashes
 from .decisions import MARKS, Change, Decisions, Relation, Step
 from .filters import Filter, select
 from .looks import Look, Looks
@@ -23,7 +24,7 @@ from .replay import replay
 from .suggest import Suggestion, suggested_marks, suggestions
 
 
-class Review:
+class Review(Clashes):
     """The decisions about the images of `groups`, each on disk before the call returns, with undo and redo.
 
     Marking changes no image file. Opening a review of the same folder again continues where the last one stopped, also
@@ -149,10 +150,6 @@ class Review:
         "Whether images of group `g` are in several splits: training on one tells the answer to the other."
         return len({self.items.splits[k] for k in self.groups[g]} - {None}) > 1
 
-    def is_clash(self, g: int) -> bool:
-        "Whether images of group `g` carry different labels."
-        return len({self.label_of(k) for k in self.groups[g]} - {None}) > 1
-
     def select(
         self,
         wanted: Filter | None = None,
@@ -246,8 +243,7 @@ class Review:
         "Give items a new label; `None` or the old one takes the change back."
         if label is not None and not isinstance(label, str):
             raise ValueError(f"the label is {label!r}; give a text, or None")
-        new = {k: None if label == self.items.labels[k] else label for k in self._indices(ks)}
-        self._do("relabel", Change(labels=new))
+        self._do("relabel", Change(labels={k: self._own(k, label) for k in self._indices(ks)}))
 
     def replay(
         self,
@@ -353,6 +349,10 @@ class Review:
             if not 0 <= k < len(self.items):
                 raise ValueError(f"there is no item {k}; items go from 0 to {len(self.items) - 1}")
         return ks
+
+    def _own(self, k: int, label: str | None) -> str | None:
+        "A new label as the ledger has it: None for the dataset's own."
+        return None if label == self.items.labels[k] else label
 
     def _group(self, g: int) -> int:
         if not 0 <= g < len(self.groups):

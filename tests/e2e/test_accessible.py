@@ -15,7 +15,8 @@ def axe():
 def test_axe_finds_no_violation(axe, open_notebook, review_of):
     _, cell = review_of("axe", 6)
     single = "ImageCleaner(ds, [0, 3, 5], duplicates=False)"
-    nb = open_notebook("axe.ipynb", [cell, single])
+    clash = "cleaner.review.relabel([3], 'dog')"
+    nb = open_notebook("axe.ipynb", [cell, single, clash])
     page, checked = nb.page, 0
 
     def check(where: str, selector: str = ".imgclean") -> None:
@@ -31,6 +32,7 @@ def test_axe_finds_no_violation(axe, open_notebook, review_of):
     for key in ("d", "ArrowRight", "d", "ArrowDown", "b", "ArrowDown", "o", "ArrowDown", "Shift+ArrowRight"):
         page.keyboard.press(key)
     page.wait_for_function("document.querySelector('.imgclean').innerText.includes('OTHER PICTURE')")
+    assert page.get_by_text("labels differ and tie").count() == 1
     for name, is_light in (("JupyterLab Light", "true"), ("JupyterLab Dark", "false")):
         nb.theme(name, is_light)
         check(f"grid, {name}")

@@ -67,6 +67,25 @@ def test_twenty_groups_without_a_mouse(open_notebook, review_of):
     assert nb.n_cells() == 2 and page.locator(".jp-Dialog").count() == 0
 
 
+def test_labels_that_differ_are_settled_by_key(open_notebook, review_of):
+    _, cell = review_of("clash", 3)
+    nb = open_notebook("clash.ipynb", [cell, "cleaner.review.relabel([1, 3], 'dog')"])
+    page = nb.page
+    nb.command("notebook:run-all-cells")
+    page.wait_for_function("document.querySelectorAll('.imgclean-clash').length === 4", timeout=60000)
+    assert page.get_by_text("labels differ and tie: 1 cat, 1 dog").count() == 2
+    page.locator(".imgclean-cell").nth(1).focus()
+    press(page, "m")
+    page.wait_for_function("document.querySelectorAll('.imgclean-clash').length === 2")
+    page.locator(".imgclean-cell").nth(2).focus()
+    press(page, "Shift+D")
+    page.wait_for_function("document.querySelectorAll('[data-mark=delete]').length === 2")
+    assert nb.python("print(cleaner.relabeled, cleaner.deleted)") == "{0: 'dog', 1: 'dog', 3: 'dog'} [2, 3]"
+    press(page, "u u")
+    page.wait_for_function("document.querySelectorAll('.imgclean-clash').length === 4")
+    assert nb.python("print(cleaner.relabeled, cleaner.deleted)") == "{1: 'dog', 3: 'dog'} []"
+
+
 HEAR = """import logging
 heard = []
 handler = logging.Handler()

@@ -12,7 +12,7 @@ HERE = Path(imgclean.review.__file__).parent
 FAKE = """
 window.sent = []; window.dead = false; window.mute = false;
 const listeners = [];
-const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, grade: 'edited', leak: g === 1, clash: g === 1, apart: [], protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
+const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, grade: 'edited', leak: g === 1, clash: g === 1 ? 'labels differ and tie: 1 cat, 1 dog' : '', apart: [], protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
   {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: g === 1 && j ? 'dog' : 'cat', split: g === 1 ? ['train', 'valid'][j] : null, grade: j ? 'edited' : null, what: j ? 'cropped to 72 %' : '', pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
 const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4};
 window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
@@ -29,6 +29,9 @@ const answers = window.answers = {
   plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', action: m.action ?? 'csv', move: 2, refused: window.refused ?? {}, images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
   do: m => {
     if (window.refuse) return emit({type: 'refused', seq: m.seq, view: m.view, text: 'the disk is full', counts});
+    if (m.do === 'relabel_to_majority') {
+      emit({type: 'changed', do: 'relabel', marks: {}, labels: {2: 'dog', 3: 'dog'}, clash: {1: ''}, counts});
+    }
     if (m.do === 'keep_best') m.groups.forEach(g => emit({type: 'changed', do: m.do, marks: {[2 * g]: 'keep', [2 * g + 1]: 'delete'}, labels: {}, counts}));
     emit({type: 'done', seq: m.seq, view: m.view, note: '', counts, ...(window.undone && m.do === 'undo' ? {group: window.undone} : {})});
   },

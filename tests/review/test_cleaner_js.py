@@ -36,6 +36,9 @@ def test_a_click_marks_and_a_second_takes_it_back(grid):
         ("Shift+ArrowDown ArrowUp d", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),
         ("b", {"do": "keep_best", "groups": [0]}, ["keep", "delete", "", ""]),
         ("ArrowRight o", {"do": "not_duplicate", "ids": [1], "group": 0}, ["", "", "", ""]),
+        ("Shift+D", {"do": "drop_all", "groups": [0]}, ["delete", "delete", "", ""]),
+        ("Shift+ArrowDown Shift+D", {"do": "drop_all", "groups": [0, 1]}, ["delete"] * 4),
+        ("End m", {"do": "relabel_to_majority", "ids": [3], "groups": [1]}, [""] * 4),
         ("n", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
         ("Enter", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
         ("u", {"do": "undo"}, ["", "", "", ""]),
@@ -87,6 +90,31 @@ def test_what_the_screen_guesses_spares_what_is_protected(grid):
     assert marks(grid) == ["keep", "delete", "keep", "keep"]
     grid.keyboard.press("k")
     assert marks(grid) == ["keep", "delete", "keep", "keep"]
+
+
+def test_a_row_says_that_its_labels_differ_until_they_agree(grid):
+    start(grid)
+    rows = grid.locator(".imgclean-row")
+    assert (
+        "labels differ and tie: 1 cat, 1 dog" in rows.nth(1).inner_text()
+        and "differ" not in rows.nth(0).inner_text()
+    )
+    assert grid.locator(".imgclean-clash").all_inner_texts() == ["cat", "dog"]
+    grid.keyboard.press("End")
+    grid.keyboard.press("m")
+    grid.wait_for_function("!document.body.innerText.includes('labels differ and')")
+    assert rows.nth(1).locator(".imgclean-label").all_inner_texts() == ["dog", "dog"]
+    assert grid.locator(".imgclean-clash").count() == 0 and focused(grid) == 3
+
+
+def test_what_is_protected_stays_where_a_whole_group_is_deleted(grid):
+    start(grid)
+    grid.keyboard.press("PageDown")
+    grid.wait_for_timeout(50)
+    grid.evaluate("window.mute = true")
+    for key in ("ArrowDown", "Shift+D"):
+        grid.keyboard.press(key)
+    assert marks(grid) == ["", "", "delete", ""]
 
 
 def test_moving(grid):

@@ -189,6 +189,7 @@ def test_nothing_protected_is_suggested_for_deletion(items):
         ({"sort": "label"}, [0, 2, 1, 3]),
         ({"sort": "size"}, [0, 1, 2, 3]),
         ({"sort": "grade", "reverse": True}, [3, 2, 1, 0]),
+        ({"sort": "clash"}, [2, 3, 0, 1]),
     ],
 )
 def test_filters(review, fields, expected):

@@ -1,0 +1,13 @@
+// What a row says of all its images together: that every copy would go, that their labels differ.
+
+function paintRows(grid, groups, marks) {
+  for (const row of grid.querySelectorAll(".imgclean-row")) {
+    const group = groups.find((g) => g.id === Number(row.dataset.group));
+    const all = group && group.images.length > 1 && group.images.every((image) => marks.get(image.id) === "delete");
+    row.classList.toggle("imgclean-lost", Boolean(all));
+    const differ = row.querySelector(".imgclean-differ");
+    differ.textContent = group?.clash ?? "";
+    differ.hidden = !differ.textContent;
+  }
+}
+const labelsDiffer = (group, labels) => new Set(group.images.map((image) => labels.get(image.id)).filter(Boolean)).size > 1;
