@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..dataset.images import open_image
+from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
 from ..features.predictions import predict
 from .explain import pair_cams, show_maps
@@ -34,8 +34,6 @@ class SimilarityFinder:
         self.clearn, self.slearn = classifier_learner, siamese_learner
         items = files if isinstance(files, Items) else Items.from_paths(files)
         vectors, self.items = encodings(siamese_learner, items, progress=False)
-        if not len(self.items):
-            raise ValueError(f"none of the {len(items)} files can be read; give some to compare with")
         self.vectors = vectors
         self.labels = [self._label(k, items, label_func) for k in range(len(self.items))]
         self.lbl2files = defaultdict(list)
@@ -108,9 +106,8 @@ class SimilarityFinder:
 
     def _encoding(self, path: Path) -> np.ndarray:  # (2 nf,)
         if path not in self._asked:
-            vectors, seen = encodings(self.slearn, Items.from_paths([path]), progress=False)
-            if not len(seen):
-                raise ValueError(f"{path.name}: {seen.unreadable[-1].error}; give an image that can be read")
+            _check_readable(path)
+            vectors, _ = encodings(self.slearn, Items.from_paths([path]), progress=False)
             self._asked[path] = vectors[0]
         return self._asked[path]
 
@@ -118,10 +115,6 @@ class SimilarityFinder:
         if self.clearn is None:
             raise ValueError("there is no classifier to tell the class; give within_class=False")
         seen = predict(self.clearn, Items.from_paths([path]), progress=False)
-        if not len(seen.items):
-            raise ValueError(
-                f"{path.name}: {seen.items.unreadable[-1].error}; give an image that can be read"
-            )
         label = seen.classes[int(seen.probs[0].argmax())]
         ks = [k for k, own in enumerate(self.labels) if own == label]
         if not ks:
@@ -134,3 +127,10 @@ class SimilarityFinder:
         k = len(self.items) if n is None else min(n + 1, len(self.items))
         index, _ = nearest(own[None], k, others=self.vectors)
         return [i for i in index[0].tolist() if i >= 0]
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        open_image(path)
+    except UnreadableImage as err:
+        raise ValueError(f"{path.name}: {err}; give an image that can be read") from None

@@ -9,7 +9,9 @@ from imgclean.find.cams import agreement_maps, class_activation_map, grad_cam, s
 
 def test_the_map_of_the_last_layer_is_the_einsum():
     weight, maps = torch.randn(3, 5), torch.randn(5, 4, 6)
-    assert torch.allclose(class_activation_map(weight, maps), torch.einsum("ik,kjl->ijl", weight, maps), atol=1e-5)
+    assert torch.allclose(
+        class_activation_map(weight, maps), torch.einsum("ik,kjl->ijl", weight, maps), atol=1e-5
+    )
     with pytest.raises(ValueError, match="sees 5 numbers and the body makes 7 maps"):
         class_activation_map(weight, torch.randn(7, 4, 6))
 
@@ -49,7 +51,12 @@ def test_the_mass_of_the_map_lies_on_the_half_that_shows_the_class(sample):
     names = {"animal/cat.jpg": 285, "still_life/cup.jpg": 967}  # Egyptian cat, espresso
     known = {path.name: path for path in (sample.path).rglob("*.jpg")}
     cat, cup = (open_image(known[name.split("/")[1]]).resize((224, 224)) for name in names)
-    for left, right, target, on_left in ((cat, cup, 285, True), (cup, cat, 285, False), (cat, cup, 967, False), (cup, cat, 967, True)):
+    for left, right, target, on_left in (
+        (cat, cup, 285, True),
+        (cup, cat, 285, False),
+        (cat, cup, 967, False),
+        (cup, cat, 967, True),
+    ):
         both = Image.new("RGB", (448, 224))
         both.paste(left, (0, 0))
         both.paste(right, (224, 0))
