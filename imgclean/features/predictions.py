@@ -99,7 +99,7 @@ def _knows_several(learn: Learner) -> bool:
 @contextmanager
 def _unchanged(learn: Learner):
     "What a pass leaves behind in a Learner, such as its last batch, is gone afterwards."
-    before = {**vars(learn), "cbs": learn.cbs.copy()}  # `no_bar` puts another bar back than it took
+    before = {**vars(learn), "cbs": learn.cbs[:]}  # `no_bar` puts another bar back than it took
     try:
         yield
     finally:
