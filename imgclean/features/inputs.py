@@ -48,6 +48,14 @@ class LearnerInputs:
         return self.after_batch((xb,))[0]
 
 
+def batch_of(learn: Learner, path: str | os.PathLike) -> torch.Tensor:  # (1, c, h, w), on the model's device
+    "One image as the Learner sees it in validation; raises `UnreadableImage`."
+    inputs = LearnerInputs(learn)
+    image = open_image(path, inputs.size)
+    x = inputs.tensor(image.convert(inputs.mode) if inputs.mode else Path(path))
+    return inputs.batch(x[None].to(next(learn.model.parameters()).device))
+
+
 class ModuleInputs:
     "What a transform such as torchvision's and timm's makes of an image"
 

@@ -10,7 +10,7 @@ import torch
 from ..dataset.images import open_image
 from ..dataset.items import Items
 from ..features.backbones import evaluating, find_layer
-from ..features.inputs import LearnerInputs
+from ..features.inputs import batch_of
 from .cams import agreement_maps, class_activation_map, grad_cam, show_cam
 from .siamese import eye_of
 
@@ -27,7 +27,7 @@ def pair_cams(
     if method not in ("gradcam", "article"):
         raise ValueError(f"method is {method!r}; give 'gradcam' or 'article'")
     model, eye = learn.model, eye_of(learn, Items.from_paths([a, b]))
-    xs = [_batch(eye, path) for path in (a, b)]
+    xs = [batch_of(eye, path) for path in (a, b)]
     with evaluating(model), torch.no_grad():
         if method == "article":
             weight = model.head[-1].weight.float()
@@ -49,7 +49,7 @@ def explain_pair(
 
     From the activations of the layer that embeddings come from; draws both with their maps. Raises `UnreadableImage`.
     """
-    xs = [_batch(learn, path) for path in (a, b)]
+    xs = [batch_of(learn, path) for path in (a, b)]
     seen: list[torch.Tensor] = []
     with evaluating(learn.model), torch.no_grad():
         module = find_layer(learn.model, xs[0], layer)
@@ -78,9 +78,3 @@ def show_maps(paths: Sequence[str | os.PathLike], maps: Sequence[torch.Tensor]):
     for ax, path, cam in zip(axes, paths, maps, strict=True):
         show_cam(open_image(path), cam, ax, limits=limits)
     return figure
-
-
-def _batch(learn, path: str | os.PathLike) -> torch.Tensor:  # (1, c, h, w), on the model's device
-    inputs = LearnerInputs(learn)
-    device = next(learn.model.parameters()).device
-    return inputs.batch(inputs.tensor(open_image(path))[None].to(device)).to(device)

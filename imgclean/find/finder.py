@@ -12,9 +12,11 @@ import torch
 
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
+from ..features.backbones import evaluating
+from ..features.inputs import batch_of
 from ..features.predictions import predict
 from .explain import pair_cams, show_maps
-from .siamese import SiameseImage, encodings, siamese_scores
+from .siamese import SiameseImage, encodings, eye_of, siamese_scores
 from .similarity import nearest
 
 
@@ -35,10 +37,11 @@ class SimilarityFinder:
         items = files if isinstance(files, Items) else Items.from_paths(files)
         vectors, self.items = encodings(siamese_learner, items, progress=False)
         self.vectors = vectors
-        self.labels = [self._label(k, items, label_func) for k in range(len(self.items))]
+        self.labels = self._labels(label_func)
         self.lbl2files = defaultdict(list)
         for path, label in zip(self.items.paths, self.labels, strict=True):
             self.lbl2files[label].append(path)
+        self._eye = eye_of(siamese_learner, self.items)
         self._asked: dict[Path, np.ndarray] = {}
         self.pair: tuple[Path, Path] | None = None  # of the last `predict`
 
@@ -93,22 +96,23 @@ class SimilarityFinder:
             show_maps(self.pair, found)
         return found
 
-    def _label(self, k: int, items: Items, label_func: Callable | None) -> str:
-        path = self.items.paths[k]
+    def _labels(self, label_func: Callable | None) -> list[str]:
         if label_func is not None:
-            return str(label_func(path))
-        known = getattr(self.slearn.dls, "imgclean_items", None)
-        if self.items.labels[k] is not None:
-            return self.items.labels[k]
-        if known is not None and path in known.paths:
-            return known.labels[known.paths.index(path)]
-        return path.parent.name
+            return [str(label_func(path)) for path in self.items.paths]
+        trained = getattr(self.slearn.dls, "imgclean_items", self.items)  # an exported Learner has none
+        known = dict(zip(trained.paths, trained.labels, strict=True))
+        own = zip(self.items.paths, self.items.labels, strict=True)
+        return [label or known.get(path) or path.parent.name for path, label in own]
 
     def _encoding(self, path: Path) -> np.ndarray:  # (2 nf,)
         if path not in self._asked:
-            _check_readable(path)
-            vectors, _ = encodings(self.slearn, Items.from_paths([path]), progress=False)
-            self._asked[path] = vectors[0]
+            try:
+                x = batch_of(self._eye, path)
+            except UnreadableImage as err:
+                raise ValueError(f"{path.name}: {err}; give an image that can be read") from None
+            model = self.slearn.model
+            with evaluating(model), torch.no_grad():
+                self._asked[path] = model.head[:2](model.encoder(x))[0].float().cpu().numpy()
         return self._asked[path]
 
     def _of_class(self, path: Path) -> Iterable[int]:
@@ -127,10 +131,3 @@ class SimilarityFinder:
         k = len(self.items) if n is None else min(n + 1, len(self.items))
         index, _ = nearest(own[None], k, others=self.vectors)
         return [i for i in index[0].tolist() if i >= 0]
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        open_image(path)
-    except UnreadableImage as err:
-        raise ValueError(f"{path.name}: {err}; give an image that can be read") from None

@@ -62,7 +62,7 @@ def test_without_a_class_the_nearest_encodings_are_compared(learn, folder):
 def test_a_query_is_looked_at_once(finder, folder, monkeypatch):
     fn = folder / "red/5.png"
     before = finder.similar(fn, 3, within_class=False)
-    monkeypatch.setattr("imgclean.find.finder.encodings", None)  # nothing may be looked at
+    monkeypatch.setattr("imgclean.find.finder.batch_of", None)  # nothing may be looked at
     assert finder.similar(fn, 3, within_class=False) == before
 
 
