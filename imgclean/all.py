@@ -7,10 +7,14 @@ from .features.activations import embed
 from .features.backbones import default_learner
 from .features.pooling import GeM
 from .find.clusters import cluster_pairs, find_pairs
+from .find.explain import explain_pair
+from .find.finder import SimilarityFinder
 from .find.groups import Group
 from .find.kmeans import KMeans
 from .find.lsh import LSHIndex
 from .find.pairs import Pairs
+from .find.siamese import SiameseImage, classifier_learner, siamese_learner, siamese_pairs
+from .find.siamese_head import fit_head
 from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pairs_between
 from .find.splits import leak_free_column, leak_free_splitter
 from .formatter import DatasetFormatter
@@ -36,22 +40,29 @@ __all__ = [
     "Pairs",
     "PredictionsCorrector",
     "Review",
+    "SiameseImage",
+    "SimilarityFinder",
     "build_index",
     "calibrate_by_review",
+    "classifier_learner",
     "cluster_pairs",
     "comb_similarity",
     "data_deleter",
     "default_learner",
     "embed",
+    "explain_pair",
     "find_leaks",
     "find_pairs",
     "find_similar",
+    "fit_head",
     "leak_free_column",
     "leak_free_splitter",
     "leak_report",
     "nearest",
     "pairs_to_judge",
     "sample_dataset",
+    "siamese_learner",
+    "siamese_pairs",
     "similar_pairs",
     "similar_pairs_between",
 ]
