@@ -268,7 +268,7 @@ def _picture(x: Image.Image | torch.Tensor) -> Image.Image:
 
 def _by_label(files: Iterable, label_func: Callable) -> dict[str, list]:
     found = defaultdict(list)
-    for file in files:
+    for file in dict.fromkeys(files):  # one that is listed twice is no pair
         found[label_func(file)].append(file)
     return dict(found)
 

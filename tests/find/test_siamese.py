@@ -47,6 +47,8 @@ def test_a_class_of_one_image_meets_other_classes_alone(tmp_path):
     files = list(Items.from_folder(tmp_path).paths)
     tfm = SiameseTransform(files, (range(3), range(3)), lambda f: f.parent.name)
     assert not any(tfm._draw(files[0], tfm.train, random)[1] for _ in range(30))
+    twice = SiameseTransform([files[0], *files], (range(4), range(4)), lambda f: f.parent.name)
+    assert not any(twice._draw(files[0], twice.train, random)[1] for _ in range(30))
     with pytest.raises(ValueError, match="validation set has images of 1 classes"):
         SiameseTransform(files, (range(3), [1, 2]), lambda f: f.parent.name)
 
