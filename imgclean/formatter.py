@@ -166,6 +166,11 @@ class DatasetFormatter:
         check_ranking(by)
         check_classifier(learn)
         items, vectors = _sources(learn, look_at, None, ds_idx)[0], None
+        if look_at is None:  # nothing can be said of a test set without labels
+            names = zip(items.labels, items.splits, strict=True)
+            items = items.subset(
+                [k for k, (label, s) in enumerate(names) if label is not None or s != "test"]
+            )
         if by in NEED_NEIGHBOURS:
             looked = embed(learn, items, progress=progress, cache=True)
             items, vectors = looked.items, looked.vectors

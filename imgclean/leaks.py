@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dataset.items import SPLITS, Items, ds_paths
+from .dataset.items import SPLITS, Items, ds_paths, split_name
 from .dataset.sources import items_of_folders, items_of_table
 from .features.backbones import evaluating
 from .find.cost import LeakCost, leak_cost
@@ -81,7 +81,7 @@ class Leaks:
 
     def leaked(self, split: str = "valid", by: str = "train") -> list[int]:
         "Items of `split` that have a copy in `by`, sorted."
-        return sorted(self._copies(split, by))
+        return sorted(self._copies(split_name(split), split_name(by)))
 
     def df(self) -> pd.DataFrame:
         "One row for each of `pairs`: name, label and split of both images, score and grade."
@@ -201,6 +201,7 @@ def find_leaks(
     if (source is None) == (not folders):
         raise ValueError("give either a source of images with splits, or the folders train= and valid=")
     items = _items_of(source if source is not None else folders, root)
+    items = replace(items, splits=tuple(map(split_name, items.splits)))
     _check_splits(items)  # before the long work
     looks = learn if learn is not None else source if hasattr(source, "dls") else items
     return Leaks(
@@ -222,17 +223,35 @@ def leak_report(
     Nothing is trained again; `print` says it in words, see `find.cost.leak_cost`. Raises `ValueError` for a Learner without a
     validation set, and for leaks of other images.
     """
+    if not hasattr(learn, "get_preds"):
+        raise TypeError(f"got a {type(learn).__name__}; give the trained fastai Learner")
+    if leaks is not None and not isinstance(leaks, Leaks):
+        raise TypeError(f"leaks are a {type(leaks).__name__}; give what find_leaks returns")
     paths = _valid_paths(learn.dls)
     leaks = find_leaks(learn) if leaks is None else leaks
-    known = {os.path.abspath(path) for path in leaks.items.paths}
-    if known.isdisjoint(paths):
-        raise ValueError("the leaks are those of other images; give those of find_leaks(learn)")
-    seen = {os.path.abspath(leaks.items.paths[k]) for k in leaks.leaked("valid", "train")}
+    seen = _seen_in_training(leaks, {os.path.abspath(p) for p in ds_paths(learn.dls.train_ds)}, paths)
     dl = learn.dls.valid.new(shuffle=False, drop_last=False)
     with learn.no_bar(), learn.no_logging(), evaluating(learn.model):
         predictions, targets = learn.get_preds(dl=dl)
     right = np.asarray((metric or _best_class)(predictions, targets))
+    if right.shape != (len(paths),):
+        raise ValueError(
+            f"metric returns the shape {right.shape} for {len(paths)} images; give one that tells of each whether it is right"
+        )
     return leak_cost(right, np.array([path in seen for path in paths]))
+
+
+def _seen_in_training(leaks: Leaks, train: set[str], valid: list[str]) -> set[str]:
+    "Images of `valid` with a copy in `train`; the splits of `leaks` may be others, from before."
+    names = [os.path.abspath(path) for path in leaks.items.paths]
+    known = {*names, *(os.path.abspath(bad.path) for bad in leaks.items.unreadable)}
+    unknown = len(train.union(valid) - known)
+    if unknown:
+        raise ValueError(
+            f"{unknown} of the Learner's images are not among those of the leaks; give those of find_leaks(learn)"
+        )
+    groups = [{names[k] for k in group} for group in leaks.duplicates]
+    return {name for group in groups if group & train for name in group}
 
 
 def _best_class(predictions, targets):
@@ -256,7 +275,7 @@ def _items_of(source, root: str | os.PathLike | None) -> Items:
     if isinstance(source, Mapping):
         return items_of_folders(source)
     if hasattr(source, "columns") or (
-        isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith(".csv")
+        isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith(".csv")
     ):
         return items_of_table(source, root)
     if isinstance(source, (str, os.PathLike)):

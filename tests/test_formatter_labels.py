@@ -50,6 +50,12 @@ def test_top_losses_are_fastais(learn):
     assert len(few) == 3 and len(DatasetFormatter.from_toplosses(learn, 0, progress=False)[1]) == 8
 
 
+def test_an_unlabelled_test_set_has_no_losses(learn, shop):
+    learn.dls.loaders.append(learn.dls.test_dl([shop / "cat/a.jpg", shop / "dog/b.jpg"]))
+    ds, idxs = DatasetFormatter.from_toplosses(learn, progress=False)
+    assert ds.splits == ("train",) * 6 + ("valid",) * 2 and len(idxs) == 8
+
+
 def test_top_losses_go_into_the_grid(learn, shop):
     ds, idxs = DatasetFormatter.from_toplosses(learn, progress=False)
     cleaner = ImageCleaner(ds, idxs[:5], shop, duplicates=False)

@@ -203,6 +203,15 @@ def test_any_names_of_splits_will_do(tmp_path):
         leaks.leaked()
 
 
+def test_items_with_any_names_of_splits_will_do(split_folder, asked):
+    items = Items.from_folder(split_folder)
+    named = replace(
+        items, splits=tuple({"valid": "val ", "train": "Training"}.get(s, s) for s in items.splits)
+    )
+    found = find_leaks(named)
+    assert found.splits == ["train", "valid", "test"] and found.leaked("val", "training") == []
+
+
 def test_without_two_splits_nothing_is_looked_at(tmp_path, asked):
     write_pictures(tmp_path, ["cat/1.jpg", "cat/2.jpg"], [1, 1])
     with pytest.raises(ValueError, match="none of the images has a split, so nothing can leak"):
@@ -235,6 +244,17 @@ def test_the_cost_is_that_of_the_learners_own_answers(learn, leaks):
     assert leak_report(learn, leaks, wrong).reported.value == pytest.approx(1 - cost.reported.value)
 
 
+def test_leaks_of_another_split_of_the_same_images_are_judged_by_the_learners_own(split_folder, learn, leaks):
+    "After another split, the groups of before still say what is in both."
+    other = {"train": "valid", "valid": "train", "test": "test"}
+    before = Leaks(replace(leaks.items, splits=tuple(other[s] for s in leaks.items.splits)), leaks.duplicates)
+    assert leak_report(learn, before) == leak_report(learn, leaks)
+    fewer = [k for k, path in enumerate(leaks.items.paths) if path.name != "a.jpg"]
+    part = Leaks(leaks.items.subset(fewer), Groups([], Pairs.of([], [], [])))
+    with pytest.raises(ValueError, match="1 of the Learner's images are not among those of the leaks"):
+        leak_report(learn, part)
+
+
 def test_a_learner_made_by_default_is_one_too(split_folder, leaks):
     assert leak_report(default_learner(split_folder, size=64), leaks).leaked.n == 3
 
@@ -257,11 +277,22 @@ def test_learners_that_cannot_be_judged_are_refused(split_folder, learn, leaks, 
     with pytest.raises(ValueError, match="no validation set"):
         leak_report(lone, leaks)
     elsewhere = replace(leaks.items, paths=tuple(tmp_path / p.name for p in leaks.items.paths))
-    with pytest.raises(ValueError, match="leaks are those of other images"):
+    with pytest.raises(ValueError, match=r"\d+ of the Learner's images are not among"):
         leak_report(learn, Leaks(elsewhere, leaks.duplicates))
     monkeypatch.setattr(learn, "get_preds", lambda dl: (torch.rand(4, 2), torch.rand(4, 2)))  # several labels
     with pytest.raises(ValueError, match="give metric="):
         leak_report(learn, leaks)
+
+
+def test_what_is_no_learner_no_leaks_and_no_metric_of_each_image(learn, leaks):
+    with pytest.raises(TypeError, match="got a DataLoaders; give the trained fastai Learner"):
+        leak_report(learn.dls, leaks)
+    with pytest.raises(TypeError, match="leaks are a Groups; give what find_leaks returns"):
+        leak_report(learn, leaks.groups)
+    with pytest.raises(ValueError, match=r"metric returns the shape \(\) for 4 images"):
+        leak_report(
+            learn, leaks, lambda predictions, targets: (predictions.argmax(1) == targets).float().mean()
+        )
 
 
 def test_by_cosine_alone(split_folder):

@@ -14,6 +14,11 @@ from .images import image_extensions, image_size
 SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", test="test")
 
 
+def split_name(name: str | None) -> str | None:
+    "train, valid or test for what people call them; other names as they are."
+    return name and SPLITS.get(name.strip().lower(), name.strip())
+
+
 @dataclass(frozen=True)
 class Unreadable:
     "A file that was left out of a dataset, and why"

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .items import SPLITS, Items, root_of
+from .items import Items, root_of, split_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FLAGS = dict.fromkeys(("true", "1", "1.0", "yes"), "valid") | dict.fromkeys(
+    ("false", "0", "0.0", "no", ""), "train"
+)
 COLUMNS = "name, split (train, valid or test) or is_valid, and, where there is one, label"
 
 
@@ -26,7 +29,7 @@ def items_of_folders(
     parts = []
     for split, folder in folders.items():
         items = Items.from_folder(folder)
-        parts.append(replace(items, splits=(SPLITS.get(str(split).lower(), str(split)),) * len(items)))
+        parts.append(replace(items, splits=(split_name(str(split)),) * len(items)))
     paths = tuple(path for items in parts for path in items.paths)
     if len(set(map(os.path.realpath, paths))) < len(paths):
         raise ValueError(
@@ -61,12 +64,17 @@ def items_of_table(
     top = Path(root if root is not None else ".")
     labels = _texts(table["label"]) if "label" in columns else [None] * len(table)
     if "split" in columns:
-        splits = [name and SPLITS.get(name.lower(), name) for name in _texts(table["split"])]
+        splits = [split_name(name) for name in _texts(table["split"])]
     else:
-        splits = [
-            "valid" if str(flag).lower() in ("true", "1", "1.0") else "train" for flag in table["is_valid"]
-        ]
+        splits = [_side(flag) for flag in table["is_valid"]]
     return Items(tuple(top / str(name) for name in table["name"]), tuple(labels), tuple(splits), top)
+
+
+def _side(flag) -> str:
+    side = FLAGS.get(str(flag).strip().lower())
+    if side is None:
+        raise ValueError(f"is_valid holds {flag!r}; give True or False")
+    return side
 
 
 def _texts(column) -> list[str | None]:

@@ -85,7 +85,7 @@ def check_classifier(learn: Learner) -> tuple[str, ...]:
     if getattr(learn, "loss_func", None) is None:
         raise ValueError("the Learner has no loss_func; build it with one, such as CrossEntropyLossFlat()")
     vocab = getattr(learn.dls, "vocab", None)
-    if not vocab or not all(isinstance(name, (str, int, bool)) for name in vocab):
+    if not vocab or not all(isinstance(name, (str, int, float, np.generic)) for name in vocab):
         raise ValueError("the Learner knows no classes; give one that was made to classify images")
     return tuple(map(str, vocab))
 
@@ -105,6 +105,8 @@ def _unchanged(learn: Learner):
     finally:
         vars(learn).clear()
         vars(learn).update(before)
+        for cb in learn.cbs:  # `no_bar` has taken the Learner from its bar
+            cb.learn = learn
 
 
 def _raw(learn: Learner, paths: Sequence[Path], bs: int | None) -> tuple[torch.Tensor, dict[int, str]]:

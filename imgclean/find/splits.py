@@ -27,15 +27,19 @@ def leak_free_splitter(
 ) -> Splitter:
     """A fastai splitter: from the items of the groups to the indices of the training and the validation set.
 
-    All images of a group go to one side, the same ones for the same seed. The items are `list(ds.paths)`, `ds`, or
-    a DataFrame of its rows, in the order in which the groups were found; labels are those of `ds`, of the column `label`, or the
-    name of a path's folder. Raises `ValueError` for other items, where labels are absent, and where a set would be empty.
+    All images of a group go to one side, the same ones for the same seed. The items are `list(ds.paths)`, `ds`, or a DataFrame
+    of its rows: with `Leaks` rows are found by their `name`, with groups alone they must stand in the order of the groups' items.
+    Labels are those of `ds`, of the column `label`, or the name of a path's folder. Raises `ValueError` for other items, where labels are absent, and where a set would be empty.
     """
     if not 0 < valid_pct < 1:
         raise ValueError(f"valid_pct is {valid_pct}; give a share between 0 and 1, such as 0.2")
-    groups = list(getattr(groups, "duplicates", groups))
+    found_among = getattr(groups, "items", None)  # of `Leaks`
+    named = list(getattr(groups, "duplicates", groups))
 
     def split(items: Items | pd.DataFrame | Sequence) -> tuple[list[int], list[int]]:
+        groups = named
+        if found_among is not None and hasattr(items, "columns"):
+            groups = _rows_of(groups, found_among, items)
         _check_groups(groups, items)
         labels = _labels(items, stratify)
         chosen = in_valid(labels, groups, valid_pct, np.random.default_rng(seed))
@@ -96,6 +100,23 @@ def _units(n: int, groups: Iterable[Sequence[int]]) -> list[list[int]]:
     together = forest.groups()
     grouped = {k for ks in together for k in ks}
     return [*together, *([k] for k in range(n) if k not in grouped)]
+
+
+def _rows_of(groups: list[Sequence[int]], found_among: Items, table: pd.DataFrame) -> list[list[int]]:
+    "The groups as places in a table whose column `name` may have another order, or rows that could not be read."
+    if "name" not in table.columns:
+        raise ValueError(
+            f"the table has the columns {', '.join(map(str, table.columns))}; give one with the column name"
+        )
+    row: dict[str, int] = {}
+    for k, name in enumerate(table["name"]):
+        row.setdefault(os.path.normpath(str(name)), k)
+    names = [os.path.normpath(found_among.relpath(k)) for k in range(len(found_among))]
+    absent = [names[k] for group in groups for k in group if names[k] not in row]
+    if absent or len(row) < len(table):
+        what = f"has no row for {absent[0]}" if absent else "names an image twice"
+        raise ValueError(f"the table {what}; give the one that the leaks were found in")
+    return [[row[names[k]] for k in group] for group in groups]
 
 
 def _check_groups(groups: list[Sequence[int]], items) -> None:

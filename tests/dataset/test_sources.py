@@ -42,3 +42,12 @@ def test_is_valid_is_a_split_and_names_of_splits_are_those_of_folders(tmp_path):
 def test_tables_without_names_or_splits_are_refused(columns):
     with pytest.raises(ValueError, match=f"columns {columns[0]}, {columns[1]}; give name, split"):
         items_of_table(pd.DataFrame([["a", "b"]], columns=columns))
+
+
+def test_flags_of_is_valid_are_read_as_people_write_them():
+    table = pd.DataFrame({"name": list("1234"), "is_valid": ["yes", "No", 1, ""]})
+    assert items_of_table(table).splits == ("valid", "train", "valid", "train")
+    with pytest.raises(ValueError, match="is_valid holds 'maybe'; give True or False"):
+        items_of_table(pd.DataFrame({"name": ["1"], "is_valid": ["maybe"]}))
+    spaced = pd.DataFrame({"name": ["1", "2"], "split": [" val", "train "]})
+    assert items_of_table(spaced).splits == ("valid", "train")

@@ -153,3 +153,39 @@ def test_what_does_not_fit_is_refused_in_one_sentence(learn, shop):
         with pytest.raises(kind, match=message) as err:
             call()
         assert "\n" not in str(err.value)
+
+
+def test_a_learner_can_be_trained_and_asked_afterwards(learn):
+    predict(learn, Items.from_dls(learn.dls), progress=False)
+    assert all(cb.learn is learn for cb in learn.cbs)
+    with learn.no_logging():
+        learn.get_preds(ds_idx=1)
+        learn.fit(1)
+        ClassificationInterpretation.from_learner(learn)
+
+
+@pytest.mark.parametrize("kind", [int, float, bool])
+def test_classes_may_be_numbers(shop, kind):
+    import pandas as pd
+    from fastai.vision.all import ImageDataLoaders, Resize
+
+    table = pd.DataFrame(
+        {
+            "name": [f"cat/{k}.jpg" for k in "abcd"],
+            "label": [kind(k % 2) for k in range(4)],
+            "v": [False, False, True, True],
+        }
+    )
+    dls = ImageDataLoaders.from_df(
+        table,
+        shop,
+        label_col="label",
+        valid_col="v",
+        item_tfms=Resize(32),
+        bs=2,
+        num_workers=0,
+        y_block=CategoryBlock,
+    )
+    items = Items.from_dls(dls)
+    seen = predict(Learner(dls, net(2)), items, losses=True, progress=False)
+    assert set(items.labels) <= set(seen.classes) == {str(kind(0)), str(kind(1))} and len(seen.losses) == 4

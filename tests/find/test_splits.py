@@ -132,6 +132,27 @@ def test_other_items_are_refused():
         leak_free_splitter([(3, -1)])(ds)
 
 
+def test_rows_of_a_table_are_found_by_name(tmp_path):
+    "Also where the table has another order, and a row whose file could not be read."
+    from types import SimpleNamespace
+
+    names = [f"{label}/{k}.jpg" for label in "ab" for k in range(12)]
+    items = Items(tuple(tmp_path / n for n in names), tuple(n[0] for n in names), (None,) * 24, tmp_path)
+    groups = [[k, k + 1] for k in range(0, 24, 2)]
+    leaks = SimpleNamespace(items=items, duplicates=groups)
+    table = pd.DataFrame({"name": [*names, "a/broken.jpg"], "label": [*(n[0] for n in names), "a"]})
+    for seed in range(5):
+        mixed = table.sample(frac=1, random_state=seed)
+        side = dict(zip(mixed["name"], leak_free_column(mixed, leaks, 0.4), strict=True))
+        assert all(side[names[i]] == side[names[j]] for i, j in groups) and len(set(side.values())) == 2
+    with pytest.raises(ValueError, match=r"the table has no row for a/3\.jpg; give the one"):
+        leak_free_column(table.drop(3), leaks)
+    with pytest.raises(ValueError, match="the table names an image twice"):
+        leak_free_column(pd.concat([table, table]), leaks)
+    with pytest.raises(ValueError, match="columns file, label; give one with the column name"):
+        leak_free_column(table.rename(columns={"name": "file"}), leaks)
+
+
 def test_absent_labels_are_refused_unless_nothing_is_stratified():
     ds = dataset(["a"] * 9 + [None], label_of_folder=False)
     with pytest.raises(ValueError, match="1 of 10 images have no label"):
