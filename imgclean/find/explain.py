@@ -69,11 +69,15 @@ def explain_pair(
     return maps
 
 
-def show_maps(paths: Sequence[str | os.PathLike], maps: Sequence[torch.Tensor]):
-    "A matplotlib figure of two images with their maps over them, on one scale."
+def show_maps(
+    paths: Sequence[str | os.PathLike],
+    maps: Sequence[torch.Tensor],
+    one_scale: bool = True,  # False: each map from its own darkest to its own brightest
+):
+    "A matplotlib figure of two images with their maps over them."
     import matplotlib.pyplot as plt
 
-    limits = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
+    limits = (min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)) if one_scale else None
     figure, axes = plt.subplots(ncols=2, figsize=(8, 4))
     for ax, path, cam in zip(axes, paths, maps, strict=True):
         show_cam(open_image(path), cam, ax, limits=limits)

@@ -93,7 +93,7 @@ class SimilarityFinder:
             raise ValueError("there is no pair yet; call predict first")
         found = pair_cams(self.slearn, *self.pair, method)
         if show:
-            show_maps(self.pair, found)
+            show_maps(self.pair, found, one_scale=False)  # gradients of two images have no common unit
         return found
 
     def _labels(self, label_func: Callable | None) -> list[str]:

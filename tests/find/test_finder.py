@@ -72,7 +72,8 @@ def test_both_images_are_drawn_with_the_percentage_and_then_with_maps(finder, fo
     assert plt.gca().get_title() == f"{100 * score:.2f} % similarity"
     maps = finder.similar_cams()
     assert [m.shape for m in maps] == [(2, 2)] * 2 and all((m >= 0).all() for m in maps)
-    assert len(plt.gcf().axes) == 2
+    shown = [ax.images[1] for ax in plt.gcf().axes]
+    assert [image.norm.vmax for image in shown] == pytest.approx([float(m.max()) for m in maps], abs=1e-5)
     plt.close("all")
 
 
