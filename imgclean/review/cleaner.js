@@ -270,7 +270,7 @@ function render({ model, el }) {
       it.word.textContent = mark !== "delete" && it.group.apart?.includes(it.image.id) ? "≠ OTHER PICTURE" : WORDS[mark] ?? "";
       const label = labels.get(it.image.id) ?? "";
       if (single) it.label.value = label;
-      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", labelsDiffer(it.group, labels)); }
+      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", Boolean(it.group.clash)); }
     });
     paintRows(grid, pages.get(page) ?? [], marks);
   }

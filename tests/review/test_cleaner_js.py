@@ -132,6 +132,14 @@ def test_a_row_says_that_its_labels_differ_until_they_agree(grid):
     assert grid.locator(".imgclean-clash").count() == 0 and focused(grid) == 3
 
 
+def test_labels_are_underlined_only_where_python_calls_it_a_clash(grid):
+    start(grid)
+    grid.evaluate("emit({type: 'changed', do: 'mark', marks: {3: 'delete'}, labels: {}, clash: {1: ''}})")
+    assert grid.locator(".imgclean-clash").count() == 0
+    grid.evaluate("emit({type: 'changed', do: 'undo', marks: {3: null}, labels: {}, clash: {1: 'differ'}})")
+    assert grid.locator(".imgclean-clash").all_inner_texts() == ["cat", "dog"]
+
+
 def test_what_is_protected_stays_where_a_whole_group_is_deleted(grid):
     start(grid)
     grid.keyboard.press("PageDown")
