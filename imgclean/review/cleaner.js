@@ -270,7 +270,7 @@ function render({ model, el }) {
       it.word.textContent = mark !== "delete" && it.group.apart?.includes(it.image.id) ? "≠ OTHER PICTURE" : WORDS[mark] ?? "";
       const label = labels.get(it.image.id) ?? "";
       if (single) it.label.value = label;
-      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", labelsDiffer(it.group, labels)); }
+      else { it.label.textContent = label; it.label.classList.toggle("imgclean-clash", Boolean(it.group.clash)); }
     });
     paintRows(grid, pages.get(page) ?? [], marks);
   }
@@ -360,7 +360,7 @@ function render({ model, el }) {
     d: () => toggle(chosen()), Delete: () => toggle(chosen()), b: () => keepBest(chosenGroups()),
     k: () => keepOnly(chosen(), chosenGroups()), a: () => keepAll(chosenGroups()),
     o: () => notDuplicate(chosen(), cells[cursor].group),
-    m: () => !single && relabelToMajority(chosen(), chosenGroups()), D: () => !single && dropAll(chosenGroups()),
+    m: () => !single && relabelToMajority(chosen(), chosenGroups()), D: () => (range().length > 1 ? toggle(chosen()) : !single && dropAll(chosenGroups())), // Shift may still be held from choosing
     n: () => acceptAndGoOn(cells[cursor]), Enter: () => acceptAndGoOn(cells[cursor]),
     u: () => act("undo"), U: () => act("redo"), l: () => single && cells[cursor].label.focus(),
     " ": () => lookAt(cursor), "?": () => help(),
@@ -368,18 +368,18 @@ function render({ model, el }) {
   // Ctrl+S, Tab and Shift+Enter belong to the notebook. No other key may reach it while the focus is here: it would take
   // "d d" or "x" for "delete this cell". Notebook 7 listens on the document before an element hears of it: so the window does.
   function keydown(e) {
-    const target = e.composedPath()[0];
+    const target = e.composedPath()[0], key = keyOf(e);
     if (!root.contains(target) || e.ctrlKey || e.metaKey || e.altKey || e.key === "Tab" || (e.key === "Enter" && e.shiftKey)) return;
     e.stopPropagation();
-    if (dialog.open) return comparison.compareKey(e);
+    if (dialog.open) return comparison.compareKey(e, key);
     if (e.key === "Escape") {
       if (["SELECT", "INPUT"].includes(target.tagName)) return focus(cursor);
       document.activeElement.blur();
       return el.closest(".jp-Cell")?.focus();
     }
-    if (!target.classList.contains("imgclean-cell") || !cellKeys[e.key]) return;
+    if (!target.classList.contains("imgclean-cell") || !cellKeys[key]) return;
     e.preventDefault();
-    if (drawn === page) cellKeys[e.key](e);
+    if (drawn === page) cellKeys[key](e);
   }
   window.addEventListener("keydown", keydown, { capture: true });
 

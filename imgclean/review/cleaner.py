@@ -280,7 +280,7 @@ class ImageCleaner(anywidget.AnyWidget):
         if change["apart"] or len(change["marks"]) + len(change["labels"]) > 500:
             self.send({"type": "reload"})
         else:
-            clash = self.review.clashes_of(change["labels"])
+            clash = self.review.clashes_of({*change["labels"], *change["marks"]})
             self.send({"type": "changed", **change, "clash": clash, "counts": self._counts()})
 
     def _counts(self) -> dict:

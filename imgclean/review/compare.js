@@ -130,10 +130,10 @@ function makeCompare({ dialog, open, button, marks, pictures, post, toggle, othe
     o: () => { if (right()) { other(right().id); caption(); } },
     " ": () => dialog.close(),
   };
-  function compareKey(e) {
+  function compareKey(e, key) {
     if (!now) return;
-    if (MODES[e.key] && now.mode !== MODES[e.key]) { now.mode = MODES[e.key]; show(); }
-    else if (acts[e.key]) acts[e.key]();
+    if (MODES[key] && now.mode !== MODES[key]) { now.mode = MODES[key]; show(); }
+    else if (acts[key]) acts[key]();
     else return;
     e.preventDefault();
   }

@@ -2,14 +2,14 @@
 
 const KEYS = [
   ["← → ↑ ↓", "move within a group, between groups"],
-  ["Shift and arrows or click", "choose several images, for d, k, a, o, b, m and Shift+D"],
+  ["Shift and arrows or click", "choose several images, for d, k, a, o, b and m; d also with Shift still held"],
   ["d, Delete, click", "mark for deletion, or take the mark away"],
   ["k", "keep this one, delete the rest of the group"],
   ["a", "keep all: these are not duplicates, and will not be shown together again"],
   ["o", "this one is another picture than the rest of the group"],
   ["b", "take the suggestion: keep the one with the star"],
   ["m", "labels differ: give all of the group the label that most of them have; where they tie, that of this one"],
-  ["Shift+D", "delete the whole group"],
+  ["Shift+D", "delete the whole group, where no more than one image is chosen"],
   ["n, Enter", "keep what carries no mark, go to the next undecided group"],
   ["u, Shift+U", "undo, redo"],
   ["l", "change the label"],
@@ -17,6 +17,10 @@ const KEYS = [
   ["PageUp, PageDown, Home, End", "pages; first and last image of the page"],
   ["?, Esc", "this list; give the keyboard back to the notebook"],
 ];
+// Only Shift makes a capital: with CapsLock, which turns it round on some systems, each key does what it does without.
+function keyOf(e) {
+  return e.key?.length !== 1 ? e.key : e.shiftKey ? e.key.toUpperCase() : e.key.toLowerCase();
+}
 const WORDS = { delete: "✕ DELETE", keep: "✓ KEEP" };
 
 function h(tag, props = {}, ...kids) {

@@ -10,4 +10,3 @@ function paintRows(grid, groups, marks) {
     differ.hidden = !differ.textContent;
   }
 }
-const labelsDiffer = (group, labels) => new Set(group.images.map((image) => labels.get(image.id)).filter(Boolean)).size > 1;

@@ -69,6 +69,53 @@ def test_another_picture_counts_for_itself_and_unlabelled_images_stay(items):
     assert review.relabel_to_majority(0) == 1 and review.relabeled == {2: "cat"}
 
 
+def test_pictures_told_apart_may_have_different_labels(review):
+    review.not_duplicate(5, 1)
+    assert not review.is_clash(1) and review.clash_in_words(1) == "" and review.majority_label(1) is None
+    review.not_duplicate(3, 2)
+    assert review.select(clash=True) == [0]
+    review.undo()
+    assert review.select(clash=True) == [0, 2]
+
+
+def test_each_picture_of_a_group_has_its_own_clash(items):
+    review = Review(items, [(0, 1, 2, 4, 5)])  # cat cat cat dog dog
+    review.not_duplicate([2, 5], 0)
+    assert review.clash_in_words(0) == (
+        "labels differ, most say cat: 2 cat, 1 dog; labels differ and tie: 1 cat, 1 dog"
+    )
+    assert review.majority_label(0) is None
+    assert review.relabel_to_majority(0) == 1 and review.clash_in_words(0) == (
+        "labels differ and tie: 1 cat, 1 dog"
+    )
+
+
+def test_what_leaves_has_no_vote_unless_all_leave(items):
+    review = Review(items, [(0, 1, 4, 5, 6)])  # cat cat dog dog dog
+    review.mark([5, 6], "delete")
+    assert review.clash_in_words(0) == "labels differ, most say cat: 2 cat, 1 dog"
+    assert review.relabel_to_majority(0) == 3 and review.relabeled == {4: "cat", 5: "cat", 6: "cat"}
+    review.undo()
+    review.mark(4, "delete")
+    assert not review.is_clash(0) and review.majority_label(0) == "cat"
+    review.mark([0, 1], "delete")
+    assert review.clash_in_words(0) == "labels differ, most say dog: 3 dog, 2 cat"
+
+
+def test_the_order_of_several_labels_is_no_clash(items):
+    several = ("a;b", "b;a", "a;b;c", "b;a", "b", None, "a;c", "a;c")
+
+    def opened(delim):
+        made = Items(items.paths, several, items.splits, items.root, label_delim=delim)
+        return Review(made, [(0, 1), (1, 0, 2, 4), (2, 5, 6)], ledger=items.root / f"{delim}.jsonl")
+
+    review = opened(";")
+    assert review.select(clash=True) == [1, 2] and review.majority_label(0) == "a;b"
+    assert review.clash_in_words(1) == "labels differ, most say b;a: 2 b;a, 1 a;b;c, 1 b"
+    assert review.relabel_to_majority([0, 1]) == 2 and review.relabeled == {2: "b;a", 4: "b;a"}
+    assert opened(None).select(clash=True) == [0, 1, 2]
+
+
 def test_a_whole_group_is_dropped_but_for_what_is_protected(items):
     review = Review(items, [Group((0, 1, 4), protected=(1,)), (2, 5), (3, 6)])
     assert review.drop_all([0, 1]) == 4 and review.deleted == [0, 2, 4, 5] and review.kept == []
@@ -97,6 +144,12 @@ def test_the_grid_does_both(items):
         None, {"type": "do", "do": "relabel_to_majority", "seq": 2, "groups": [0], "ids": []}, None
     )
     assert sent[-1]["note"].startswith("nothing to relabel")
+    cleaner.review.undo()
+    cleaner._receive(None, {"type": "do", "do": "mark", "seq": 3, "ids": [5], "value": "delete"}, None)
+    assert sent[-2]["clash"] == {1: ""}  # the other side leaves
+    cleaner.review.undo()
+    assert sent[-1]["clash"] == {1: "labels differ and tie: 1 cat, 1 dog"}
+    cleaner.review.redo()
     cleaner._receive(None, {"type": "do", "do": "drop_all", "seq": 3, "groups": [2]}, None)
-    assert cleaner.deleted == [3, 6, 7] and sent[-1]["type"] == "done"
+    assert cleaner.deleted == [3, 5, 6, 7] and sent[-1]["type"] == "done"
     assert cleaner._row(1)["clash"] == ""

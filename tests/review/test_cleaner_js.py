@@ -37,7 +37,24 @@ def test_a_click_marks_and_a_second_takes_it_back(grid):
         ("b", {"do": "keep_best", "groups": [0]}, ["keep", "delete", "", ""]),
         ("ArrowRight o", {"do": "not_duplicate", "ids": [1], "group": 0}, ["", "", "", ""]),
         ("Shift+D", {"do": "drop_all", "groups": [0]}, ["delete", "delete", "", ""]),
-        ("Shift+ArrowDown Shift+D", {"do": "drop_all", "groups": [0, 1]}, ["delete"] * 4),
+        (
+            "Shift+ArrowRight Shift+D",  # Shift is still held
+            {"do": "mark", "ids": [0, 1], "value": "delete"},
+            ["delete", "delete", "", ""],
+        ),
+        (
+            "Shift+ArrowDown Shift+D",  # not the whole of both groups
+            {"do": "mark", "ids": [0, 1, 2], "value": "delete"},
+            ["delete", "delete", "delete", ""],
+        ),
+        (
+            "Shift+ArrowRight Shift+ArrowLeft Shift+D",  # one image is no range
+            {"do": "drop_all", "groups": [0]},
+            ["delete", "delete", "", ""],
+        ),
+        ("D", {"do": "mark", "ids": [0], "value": "delete"}, ["delete", "", "", ""]),  # CapsLock
+        ("ArrowRight K", {"do": "keep_only", "ids": [1], "groups": [0]}, ["delete", "keep", "", ""]),
+        ("U", {"do": "undo"}, ["", "", "", ""]),
         ("End m", {"do": "relabel_to_majority", "ids": [3], "groups": [1]}, [""] * 4),
         ("n", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
         ("Enter", {"do": "accept", "group": 0}, ["keep", "keep", "", ""]),
@@ -52,6 +69,14 @@ def test_keys(grid, keys, action, shown):
     assert {k: v for k, v in did(grid)[-1].items() if k not in ("type", "seq", "view")} == action
     grid.wait_for_timeout(50)
     assert marks(grid) == shown
+
+
+def test_capslock_that_turns_shift_round_changes_no_key(grid):
+    start(grid)
+    grid.evaluate(
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'd', shiftKey: true, bubbles: true, composed: true}))"
+    )
+    assert did(grid)[-1]["do"] == "drop_all"
 
 
 def chosen(page):
@@ -105,6 +130,14 @@ def test_a_row_says_that_its_labels_differ_until_they_agree(grid):
     grid.wait_for_function("!document.body.innerText.includes('labels differ and')")
     assert rows.nth(1).locator(".imgclean-label").all_inner_texts() == ["dog", "dog"]
     assert grid.locator(".imgclean-clash").count() == 0 and focused(grid) == 3
+
+
+def test_labels_are_underlined_only_where_python_calls_it_a_clash(grid):
+    start(grid)
+    grid.evaluate("emit({type: 'changed', do: 'mark', marks: {3: 'delete'}, labels: {}, clash: {1: ''}})")
+    assert grid.locator(".imgclean-clash").count() == 0
+    grid.evaluate("emit({type: 'changed', do: 'undo', marks: {3: null}, labels: {}, clash: {1: 'differ'}})")
+    assert grid.locator(".imgclean-clash").all_inner_texts() == ["cat", "dog"]
 
 
 def test_what_is_protected_stays_where_a_whole_group_is_deleted(grid):

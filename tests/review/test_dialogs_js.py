@@ -196,6 +196,14 @@ def test_missing_pictures_stay_said_after_paging(grid):
     assert grid.locator(".imgclean-missing").inner_text() == "gone"
 
 
+def test_capslock_changes_no_key_of_the_comparison(grid):
+    start(grid)
+    for key in (" ", "F", "D"):  # capitals without Shift
+        grid.keyboard.press(key)
+    assert grid.locator(".imgclean-stage").get_attribute("data-mode") == "flicker"
+    assert marks(grid)[:2] == ["", "delete"]
+
+
 def test_a_plan_that_comes_while_comparing_ends_the_comparison(grid):
     grid.evaluate("window.mute = true")
     grid.get_by_role("button", name="Apply").click()
