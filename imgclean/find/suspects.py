@@ -113,13 +113,7 @@ def read_labels(
         for one in ones:
             c = column.get(_key(one))
             if c is None:
-                wanted = (
-                    "a label, or leave it out" if _is_missing(one) else "the name or the column of its class"
-                )
-                raise ValueError(
-                    f"image {k} has the label {one!r}, which is none of the {n_classes} classes "
-                    f"{', '.join(names[:8])}; give it {wanted}"
-                )
+                raise ValueError(_unknown(one, k, names))
             rows[k, c] = True
     return Given(names, rows, several)
 
@@ -141,6 +135,12 @@ def _listed(label, k: int) -> list:
     if _is_missing(label):
         return []
     raise ValueError(f"image {k} has the label {label!r} and other images have lists; give each image a list")
+
+
+def _unknown(label, k: int, names: Sequence[str]) -> str:
+    wanted = "a label, or leave it out" if _is_missing(label) else "the name or the column of its class"
+    some = ", ".join(names[:8])
+    return f"image {k} has the label {label!r}, which is none of the {len(names)} classes {some}; give it {wanted}"
 
 
 def _is_missing(label) -> bool:
