@@ -60,6 +60,7 @@ def test_no_csv_is_written(items):
             call()
     cleaner.send = lambda message, buffers=None: sent.append(message)
     cleaner._receive(None, {"type": "plan", "view": "1", "action": "csv"}, None)
+    assert [m["type"] for m in sent] == ["refused", "page"]  # the view waits for one of a page's messages
     cleaner._receive(
         None,
         {"type": "do", "do": "apply", "seq": 1, "view": "1", "action": "csv", "lose_groups": False},
