@@ -87,46 +87,93 @@ def read_labels(
     | np.ndarray
     | None,  # names or columns; several an image as (n, c) 0 and 1, or as lists of names
     probs: np.ndarray,  # (n, c)
-    classes: Sequence[str] | None = None,  # their names; default: the distinct labels, sorted
+    classes: Sequence
+    | None = None,  # their names; default: pandas's categories, else the distinct labels, sorted
     delim: str | None = None,  # joins several labels of an image in one text
 ) -> Given:
-    "`labels` as rows of 0 and 1, one column a class; `ValueError` where they do not fit the probabilities."
+    """`labels` as rows of 0 and 1, one column a class; `ValueError` where they do not fit the probabilities.
+
+    Whole numbers are names where `classes` holds numbers, else columns; True and False are names.
+    """
     n_classes = check_probs(probs, several=True).shape[1]
+    if classes is None and delim is None:
+        classes = getattr(getattr(labels, "dtype", None), "categories", None)  # pandas's know their order
+    classes = None if classes is None else [_plain(name) for name in classes]
     labels = None if labels is None else [_plain(label, delim) for label in labels]
-    several = labels is not None and any(isinstance(label, (list, tuple, set)) for label in labels)
-    names = _names(labels, several, n_classes, classes)
+    several = labels is not None and any(isinstance(label, list) for label in labels)
+    listed = [_listed(label, k) if several else [label] for k, label in enumerate(labels or ())]
+    given_as_rows = several and all(_is_indicator(row, n_classes) for row in listed)
+    names = _names([] if given_as_rows else listed, n_classes, classes)
     if labels is None:
         return Given(names, None, False)
-    if several and _are_indicators(labels, n_classes):
-        return Given(names, np.array(labels, dtype=bool).reshape(-1, n_classes), True)
-    rows, column = np.zeros((len(labels), n_classes), dtype=bool), {name: c for c, name in enumerate(names)}
-    for k, label in enumerate(labels):
-        for one in label if several else [label]:
-            c = column.get(one) if isinstance(one, str) else one
-            if c is None or not 0 <= c < n_classes:
-                raise ValueError(
-                    f"image {k} has the label {one!r}, which is none of the {n_classes} classes {', '.join(names[:8])}"
-                )
+    if given_as_rows:
+        return Given(names, np.array(listed, dtype=bool).reshape(-1, n_classes), True)
+    rows, column = np.zeros((len(labels), n_classes), dtype=bool), _columns(names, classes)
+    for k, ones in enumerate(listed):
+        for one in ones:
+            c = column.get(_key(one))
+            if c is None:
+                raise ValueError(_unknown(one, k, names))
             rows[k, c] = True
     return Given(names, rows, several)
 
 
-def _plain(label, delim: str | None):
-    if delim and (label is None or isinstance(label, str)):
-        return [one for one in (label or "").split(delim) if one]
-    return label.tolist() if hasattr(label, "tolist") else label
+def _plain(label, delim: str | None = None):
+    "A label as Python has it: a text, a number, or a list of these."
+    label = label.tolist() if hasattr(label, "tolist") else label  # NumPy's and torch's
+    if delim and (_is_missing(label) or isinstance(label, str)):
+        return [] if _is_missing(label) else [one for one in label.split(delim) if one]
+    if isinstance(label, Iterable) and not isinstance(label, (str, bytes)):
+        return [_plain(one) for one in label]
+    return label
 
 
-def _are_indicators(labels: list, n_classes: int) -> bool:
-    return all(len(row) == n_classes and set(row) <= {0, 1} for row in labels)
+def _listed(label, k: int) -> list:
+    "The labels of image `k`, where images have several."
+    if isinstance(label, list):
+        return label
+    if _is_missing(label):
+        return []
+    raise ValueError(f"image {k} has the label {label!r} and other images have lists; give each image a list")
 
 
-def _names(labels: list | None, several: bool, n_classes: int, classes) -> tuple[str, ...]:
+def _unknown(label, k: int, names: Sequence[str]) -> str:
+    wanted = "a label, or leave it out" if _is_missing(label) else "the name or the column of its class"
+    some = ", ".join(names[:8])
+    return f"image {k} has the label {label!r}, which is none of the {len(names)} classes {some}; give it {wanted}"
+
+
+def _is_missing(label) -> bool:
+    # pandas's NA, which is compared with nothing, is known by name: importing pandas takes long.
+    return label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and label != label)
+
+
+def _is_indicator(row: list, n_classes: int) -> bool:
+    return len(row) == n_classes and all(isinstance(one, (int, float)) and one in (0, 1) for one in row)
+
+
+def _key(label) -> str | int | None:
+    "What a label is looked up by; None where it can be no label."
+    if isinstance(label, (str, bool)):
+        return str(label)
+    whole = isinstance(label, int) or (isinstance(label, float) and label.is_integer())
+    return int(label) if whole else None
+
+
+def _columns(names: Sequence[str], classes: list | None) -> dict[str | int, int]:
+    "The column of each label: names, and numbers, which are names as well where the classes are numbers."
+    numbers = [(key, c) for c, name in enumerate(classes or ()) if isinstance(key := _key(name), int)]
+    return {name: c for c, name in enumerate(names)} | dict(numbers or ((c, c) for c in range(len(names))))
+
+
+def _names(listed: list[list], n_classes: int, classes: list | None) -> tuple[str, ...]:
     "The names of the columns."
     if classes is None:
-        flat = {one for label in labels or () for one in (label if several else [label])}
-        texts = sorted(one for one in flat if isinstance(one, str))
-        classes = texts or [str(c) for c in range(n_classes)]
+        flat = [one for ones in listed for one in ones]
+        texts = {one for one in flat if isinstance(one, str)}
+        if any(isinstance(one, bool) for one in flat):
+            texts |= {"False", "True"}  # also where only one of them occurs
+        classes = sorted(texts) or range(n_classes)
     if len(classes) != n_classes:
         raise ValueError(
             f"probs have {n_classes} columns and there are {len(classes)} classes; give classes=, the name of each column"

@@ -49,6 +49,7 @@ class ImageCleaner(anywidget.AnyWidget):
     grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
     predicted = traitlets.List(traitlets.Unicode()).tag(sync=True)  # classes to filter by
     deletes = traitlets.Bool(True).tag(sync=True)  # whether images may be marked for deletion
+    _review_class = Review  # what keeps the decisions
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class ImageCleaner(anywidget.AnyWidget):
         groups = as_groups(fns_idxs, duplicates)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; show at least one row on a page")
-        self.review = Review(items, groups, path, ledger=ledger)
+        self.review = self._review_class(items, groups, path, ledger=ledger)
         single = not any(len(g) > 1 for g in groups)
         shown = dict(vocab=list(items.vocab), grades=self.review.grades)
         shown["predicted"] = sorted({g.predicted for g in groups} - {None})

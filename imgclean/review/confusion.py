@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
 
+from ..dataset.items import Items
 from ..find.groups import Suspect
 from .cleaner import ImageCleaner
 from .filters import Filter
+
+log = logging.getLogger(__name__)
 
 
 class ClassConfusion(ImageCleaner):
     """The grid with the images of some classes that were taken for another of them, highest loss first.
 
-    `confusions` lists them by (predicted, actual); the toolbar or `show_pair` chooses one. Call shape of fastai v1.
+    `confusions` lists them by (predicted, actual); the toolbar or `show_pair` chooses one. The dataset is every image of
+    the Learner, so that `cleaned.csv` is complete. Call shape of fastai v1.
     """
 
     def __init__(
@@ -33,6 +39,10 @@ class ClassConfusion(ImageCleaner):
     ):
         from ..features.predictions import interpreted  # opens torch and fastai, which no other review needs
 
+        if not all(hasattr(interp, name) for name in ("learn", "dl", "losses")):
+            raise TypeError(
+                f"got a {type(interp).__name__}; give ClassificationInterpretation.from_learner(learn)"
+            )
         if varlist is not None:
             raise ValueError("varlist chooses columns of a table; leave it out, this shows images")
         if cut_off < 1:
@@ -42,14 +52,24 @@ class ClassConfusion(ImageCleaner):
             raise ValueError(
                 "the model gives an image several labels; ClassConfusion is for one label an image"
             )
-        self.figsize, self.classlist = figsize, list(classlist)
+        self.figsize, self.classlist, self._classes = figsize, list(classlist), seen.classes
         pairs = _pairs(classlist, is_ordered, seen.classes)
-        self.confusions = _confused(seen, pairs, cut_off)
+        items, place = _in_whole(seen.items, interp.learn.dls)
+        key = items.key()
+        self.confusions = {
+            pair: [Suspect(place[k], k.score, k.predicted, k.reason, key) for k in ks]
+            for pair, ks in _confused(seen, pairs, cut_off).items()
+        }
         suspects = sorted((k for ks in self.confusions.values() for k in ks), key=lambda k: (k.score, int(k)))
-        super().__init__(seen.items, suspects, path, batch_size)
+        super().__init__(items, suspects, path, batch_size)
 
     def show_pair(self, predicted: str | None = None, actual: str | None = None) -> list[int]:
-        "The images that the grid now shows: those `predicted` as one class that are labelled `actual`; None is any."
+        """The images that the grid now shows: those `predicted` as one class that are labelled `actual`; None is any.
+
+        Raises `ValueError` for a class that the model does not know.
+        """
+        predicted, actual = (name if name is None else str(name) for name in (predicted, actual))
+        _check_known([name for name in (predicted, actual) if name is not None], self._classes)
         self._set_filter({"fields": {"predicted": predicted, "actual": actual}})
         return [
             self.review.groups[g][0] for g in self.review.select(Filter(predicted=predicted, actual=actual))
@@ -84,10 +104,37 @@ def _pairs(classlist: Sequence, is_ordered: bool, classes: Sequence[str]) -> lis
         ) from None
     if not pairs:
         raise ValueError(f"classlist is {list(classlist)}; give at least two classes")
-    unknown = next((name for pair in pairs for name in pair if name not in classes), None)
+    _check_known([name for pair in pairs for name in pair], classes)
+    return pairs
+
+
+def _check_known(names: Sequence[str], classes: Sequence[str]) -> None:
+    unknown = next((name for name in names if name not in classes), None)
     if unknown is not None:
         raise ValueError(f"the model does not know the class {unknown!r}; it knows {', '.join(classes[:8])}")
-    return pairs
+
+
+def _in_whole(seen: Items, dls) -> tuple[Items, Sequence[int]]:  # fastai `DataLoaders`
+    "Every image of `dls`, and which of them each of `seen` is; `seen` itself where some are not among them."
+    try:
+        whole = Items.from_dls(dls)
+    except ValueError:  # an exported Learner holds no images
+        return seen, range(len(seen))
+    at = defaultdict(list)
+    for k, image in enumerate(zip(whole.paths, whole.labels, strict=True)):
+        at[image].append(k)
+    # A file that is listed twice is taken from the end, where fastai has the validation set.
+    place = [at[image].pop() if at[image] else None for image in zip(seen.paths, seen.labels, strict=True)]
+    if None in place:
+        log.warning(
+            "cleaned.csv will list the %d images of the Interpretation alone, without the Learner's %d: %d of them are not the Learner's",
+            len(seen), len(whole), place.count(None),
+        )  # fmt: skip
+        return seen, range(len(seen))
+    bad = {unreadable.path: unreadable.error for unreadable in seen.unreadable}
+    gone = {k: bad[path] for k, path in enumerate(whole.paths) if path in bad}
+    stays = np.cumsum([k not in gone for k in range(len(whole))]) - 1
+    return whole.without(gone), stays[place].tolist()
 
 
 def _confused(seen, pairs: list[tuple[str, str]], cut_off: int) -> dict[tuple[str, str], list[Suspect]]:

@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+from fastai.vision.all import L, MultiCategory
 
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Suspect
@@ -83,11 +85,68 @@ def test_several_labels_are_quoted_class_by_class(items):
         ([["b"], {"a", "b"}], None, None, [[0, 1], [1, 1]], True),
         (np.array([[0, 1], [1, 1]]), ["a", "b"], None, [[0, 1], [1, 1]], True),
         ([[1], [0, 1]], ["a", "b"], None, [[0, 1], [1, 1]], True),
+        (np.array([[False, True], [True, True]]), None, None, [[0, 1], [1, 1]], True),
+        ([3, 5], [5, 3], None, [[0, 1], [1, 0]], False),
+        ([0, 1], np.array([1, 0]), None, [[0, 1], [1, 0]], False),
+        (np.array([1.0, 0.0]), None, None, [[0, 1], [1, 0]], False),
+        ([5.0, 3.0], [5, 3], None, [[1, 0], [0, 1]], False),
+        (["3", "5"], [5, 3], None, [[0, 1], [1, 0]], False),
+        ([True, True], None, None, [[0, 1], [0, 1]], False),
+        (np.array([True, False]), [True, False], None, [[1, 0], [0, 1]], False),
+        (["a", float("nan")], ["a", "b"], ";", [[1, 0], [0, 0]], True),
+        ([pd.NA, "b"], ["a", "b"], ";", [[0, 0], [0, 1]], True),
+        ([["b"], None], ["a", "b"], None, [[0, 1], [0, 0]], True),
+        ([L("b"), L("a", "b")], None, None, [[0, 1], [1, 1]], True),
+        ([MultiCategory(["b"]), MultiCategory([])], ["a", "b"], None, [[0, 1], [0, 0]], True),
+        ([frozenset("b"), frozenset("ab")], None, None, [[0, 1], [1, 1]], True),
+        (L("b", "a"), None, None, [[0, 1], [1, 0]], False),
+        (pd.Series(["b", "a"], index=[7, 8]), None, None, [[0, 1], [1, 0]], False),
     ],
 )
 def test_labels_are_read_in_every_form(labels, classes, delim, rows, several):
     given = read_labels(labels, np.full((2, 2), 0.5), classes, delim)
     assert given.rows.astype(int).tolist() == rows and given.several == several
+
+
+@pytest.mark.parametrize("form", [pd.Categorical, lambda *a, **k: pd.Series(pd.Categorical(*a, **k))])
+def test_pandas_categories_are_the_columns_in_their_order(form):
+    flat = np.full((2, 2), 0.5)
+    given = read_labels(form(["small", "large"], categories=["small", "large"]), flat)
+    assert given.classes == ("small", "large") and given.rows.tolist() == [[True, False], [False, True]]
+    given = read_labels(
+        form([7, 7], categories=[9, 7]), flat
+    )  # also where they are numbers, or one is missing
+    assert given.classes == ("9", "7") and given.rows.tolist() == [[False, True]] * 2
+    given = read_labels(form(["a", "b"], categories=["a", "b"]), flat, ["b", "a"])
+    assert given.rows.tolist() == [[False, True], [True, False]]
+
+
+def test_the_names_of_truth_values():
+    assert read_labels([True, True], np.full((2, 2), 0.5)).classes == ("False", "True")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, float("nan"), 1], None, "label nan, which is none of the 2 classes 0, 1; give it a label, or"),
+        (["a", pd.NA, "b"], None, "label <NA>, which is none of the 2 classes a, b; give it a label, or"),
+        (pd.Categorical(["a", None, "b"]), None, "label nan, which is none of the 2 classes a, b; give it a"),
+        ([0, 0.5, 1], None, "label 0.5, which is none of the 2 classes 0, 1; give it the name or the column"),
+        ([5, 0, 3], [3, 5], "label 0, which is none of the 2 classes 3, 5; give it the name"),
+        ([0, -1, 1], None, "label -1, which"),
+        ([0, float("inf"), 1], None, "label inf, which"),
+        ([0, True, 1], ["a", "b"], "label True, which is none of the 2 classes a, b"),
+        ([0, b"a", 1], None, "label b'a', which"),
+        ([0, object, 1], None, "label <class 'object'>, which"),
+        ([["a"], "ab", ["b"]], None, "image 1 has the label 'ab' and other images have lists; give each"),
+        ([["a"], [None], ["b"]], None, "label None, which is none of the 2 classes a, b; give it a label"),
+        ([["a"], [["b"]], ["b"]], ["a", "b"], r"image 1 has the label \['b'\], which is none"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels, classes, message):
+    with pytest.raises(ValueError, match=message) as err:
+        read_labels(labels, PROBS, classes)
+    assert "image 1 has the label " in str(err.value) and "\n" not in str(err.value)
 
 
 def test_items_get_the_given_labels(items):

@@ -330,3 +330,15 @@ def test_a_silent_kernel_is_said_until_it_answers(grid):
     last = did(grid)[-1]
     grid.evaluate(f"emit({{type: 'done', seq: {last['seq']}, view: '{last['view']}', note: ''}})")
     assert not grid.locator(".imgclean-banner").is_visible() and marks(grid)[0] == "delete"
+
+
+def test_a_refused_plan_is_said_and_waited_for_no_longer(grid):
+    grid.evaluate("""answers.plan = (m) => {
+        emit({type: 'refused', seq: null, view: m.view, text: 'no csv here', counts: {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4}});
+        answers.page({page: 0});
+    }; null""")  # as PredictionsCorrector answers
+    grid.clock.install()
+    grid.get_by_role("button", name="Apply").click()
+    grid.clock.run_for(3000)
+    assert grid.get_by_role("alert").inner_text() == "no csv here"
+    assert grid.locator("dialog[open]").count() == 0

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -13,13 +15,21 @@ PREDICTED = ["dog", "cat", "dog", "bird", "cat", "dog", "cat", "bird"]  # of cat
 LOSSES = np.array([1.0, 0.1, 3.0, 2.0, 4.0, 0.1, 5.0, 6.0])
 
 
+class Said(SimpleNamespace):
+    "An interpretation of which `interpreted` knows what a Learner said."
+
+    def of(self, whole, **changed):
+        "The same, of a Learner that holds the images `whole`."
+        learn = SimpleNamespace(dls=SimpleNamespace(imgclean_items=whole))
+        return Said(learn=learn, dl=None, losses=LOSSES, seen=self.seen._replace(**changed))
+
+
 @pytest.fixture
 def interp(shop, monkeypatch):
-    "An interpretation of which `interpreted` knows what a Learner said."
     probs = 0.1 + 0.7 * np.eye(3)[[CLASSES.index(name) for name in PREDICTED]]
     seen = Predictions(probs, LOSSES, CLASSES, False, Items.from_folder(shop))
-    monkeypatch.setattr(predictions, "interpreted", lambda interp: interp)
-    return seen
+    monkeypatch.setattr(predictions, "interpreted", lambda interp: interp.seen)
+    return Said(seen=seen).of(seen.items)
 
 
 def test_the_confused_images_come_by_pair_and_by_loss(interp):
@@ -52,6 +62,56 @@ def test_a_pair_is_chosen(interp):
     assert cleaner.show_pair("dog", "cat") == [2, 0]
 
 
+def test_a_class_that_nobody_knows_is_no_pair(interp):
+    cleaner = ClassConfusion(interp, CLASSES)
+    for pair in (("zebra", None), ("cat", "zebra")):
+        with pytest.raises(ValueError, match="does not know the class 'zebra'; it knows bird, cat, dog"):
+            cleaner.show_pair(*pair)
+
+
+def test_every_image_of_the_learner_stays_in_the_dataset(interp, shop):
+    whole = interp.seen.items
+    some = [1, 3, 6, 7]
+    part = dict(items=whole.subset(some), probs=interp.seen.probs[some], losses=LOSSES[some])
+    cleaner = ClassConfusion(interp.of(whole, **part), CLASSES, path=shop)
+    assert cleaner.confusions == {("cat", "dog"): [6], ("bird", "cat"): [3], ("bird", "dog"): [7]}
+    assert {k.dataset for ks in cleaner.confusions.values() for k in ks} == {whole.key()}
+    assert cleaner.show_pair("bird", "cat") == [3]
+    cleaner.review.mark(6, "delete")
+    cleaner.apply()
+    listed = (shop / "cleaned.csv").read_text().splitlines()[1:]
+    assert len(listed) == 7 and not any(line.startswith(whole.relpath(6)) for line in listed)
+
+
+def test_a_file_that_is_listed_twice_and_one_that_cannot_be_read(interp):
+    items = interp.seen.items
+    whole = items.subset([0, 0, *range(8)])
+    readable = interp.seen.items.without({3: "broken"})
+    left = [0, 1, 2, 4, 5, 6, 7]
+    part = dict(items=readable, probs=interp.seen.probs[left], losses=LOSSES[left])
+    cleaner = ClassConfusion(interp.of(whole, **part), CLASSES)
+    ds = cleaner.review.items
+    assert len(ds) == 9 and [u.error for u in ds.unreadable] == ["broken"]
+    found = {pair: [ds.paths[k] for k in ks] for pair, ks in cleaner.confusions.items()}
+    assert found == {
+        ("dog", "cat"): [items.paths[2], items.paths[0]],
+        ("cat", "dog"): [items.paths[6], items.paths[4]],
+        ("bird", "dog"): [items.paths[7]],
+    }
+    assert cleaner.confusions[("dog", "cat")][1] == 2  # the last of the three
+
+
+def test_images_that_are_not_the_learners_stay_alone_and_it_is_said(interp, caplog):
+    cleaner = ClassConfusion(interp.of(interp.seen.items.subset([0, 1])), CLASSES)
+    assert len(cleaner.review.items) == 8
+    assert "list the 8 images of the Interpretation alone, without the Learner's 2: 6 of them" in caplog.text
+
+
+def test_a_learner_is_no_interpretation():
+    with pytest.raises(TypeError, match=r"got a SimpleNamespace; give Class.*from_learner\(learn\)"):
+        ClassConfusion(SimpleNamespace(dls=None, dl=None), CLASSES)
+
+
 def test_the_matrix_is_drawn(interp):
     ax = ClassConfusion(interp, CLASSES, figsize=(3, 2)).plot()
     texts = {text.get_position(): text.get_text() for text in ax.texts}
@@ -73,7 +133,7 @@ def test_what_does_not_fit_is_refused(interp, args, message):
     with pytest.raises(ValueError, match=message):
         ClassConfusion(interp, *args)
     with pytest.raises(ValueError, match="several labels"):
-        ClassConfusion(interp._replace(several=True), CLASSES)
+        ClassConfusion(interp.of(interp.seen.items, several=True), CLASSES)
 
 
 def test_a_real_interpretation_is_taken(shop):
@@ -92,4 +152,9 @@ def test_a_real_interpretation_is_taken(shop):
     matrix = interp.confusion_matrix()
     wrong = {(dls.vocab[p], dls.vocab[a]): n for (a, p), n in np.ndenumerate(matrix) if a != p and n}
     assert {pair: len(ks) for pair, ks in cleaner.confusions.items()} == wrong
-    assert len(cleaner.review.items) == len(dls.valid_ds)
+    assert len(cleaner.review.items) == len(dls.train_ds) + len(dls.valid_ds)
+    assert all(cleaner.review.items.splits[g[0]] == "valid" for g in cleaner.review.groups)
+    learn.dls = dls.new_empty()  # as in an exported Learner
+    assert len(ClassConfusion(interp, list(dls.vocab)).review.items) == len(dls.valid_ds)
+    with pytest.raises(TypeError, match="got a Learner; give ClassificationInterpretation"):
+        ClassConfusion(learn, list(dls.vocab))
