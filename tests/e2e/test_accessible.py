@@ -15,7 +15,7 @@ def axe():
 def test_axe_finds_no_violation(axe, open_notebook, review_of):
     _, cell = review_of("axe", 6)
     single = "ImageCleaner(ds, [0, 3, 5], duplicates=False)"
-    clash = "cleaner.review.relabel([3], 'dog')"
+    clash = "cleaner.review.relabel([9], 'dog')"
     nb = open_notebook("axe.ipynb", [cell, single, clash])
     page, checked = nb.page, 0
 

@@ -45,8 +45,11 @@ def test_twenty_groups_without_a_mouse(open_notebook, review_of):
     page.wait_for_function(
         "document.querySelector('.imgclean [aria-live]').textContent === 'every group is decided'"
     )
-    press(page, "u u U U x")  # back and forth; x is JupyterLab's key to cut a cell
-    page.wait_for_function("document.querySelector('.imgclean-status').innerText.includes('20 of 20 groups')")
+    status = "document.querySelector('.imgclean-status').innerText.includes('20 of 20 groups')"
+    press(page, "u u")
+    page.wait_for_function("!" + status)
+    press(page, "Shift+U Shift+U x")  # forth again; x is JupyterLab's key to cut a cell
+    page.wait_for_function(status)
     assert json.loads(nb.python("import json; print(json.dumps(cleaner.decisions))")) == expected
 
     page.keyboard.press("Control+s")
