@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -54,6 +56,19 @@ def open_image(
             return _to_rgb(ImageOps.exif_transpose(im))
     except Exception as err:  # Pillow's plugins raise nearly every class of exception on broken files
         raise UnreadableImage(_reason(path, err)) from err
+
+
+def reading_errors(paths: Sequence[str | os.PathLike]) -> dict[int, str]:  # place in `paths` -> reason
+    "Which files cannot be opened as pictures, and why; opens every one."
+
+    def error(path: str | os.PathLike) -> str | None:
+        try:
+            open_image(path)
+        except UnreadableImage as err:
+            return str(err)
+
+    with ThreadPoolExecutor() as pool:
+        return {k: reason for k, reason in enumerate(pool.map(error, paths)) if reason is not None}
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:  # (width, height) in pixels, upright

@@ -20,7 +20,7 @@ from fastai.vision.all import (
     noop,
 )
 
-from ..dataset.images import UnreadableImage, open_image
+from ..dataset.images import reading_errors
 from ..dataset.items import Items
 from .backbones import evaluating
 from .inputs import LearnerInputs
@@ -122,7 +122,7 @@ def _raw(learn: Learner, paths: Sequence[Path], bs: int | None) -> tuple[torch.T
             (raw, _) = learn.get_preds(dl=_dl(learn, good, bs), act=noop, reorder=False)
             return raw, errors
         except OSError:  # one of them is broken: fastai does not say which
-            found = _unreadable(paths)
+            found = reading_errors(paths)
             if found == errors:
                 raise
             errors = found
@@ -133,16 +133,6 @@ def _dl(learn: Learner, paths: Sequence[Path], bs: int | None):
     tl = TfmdLists(list(paths), LearnerInputs(learn).tfms, split_idx=1, do_setup=False)
     like = learn.dls.loaders[-1]
     return like.new(Datasets(tls=[tl]), shuffle=False, drop_last=False, **({} if bs is None else {"bs": bs}))
-
-
-def _unreadable(paths: Sequence[Path]) -> dict[int, str]:
-    errors = {}
-    for k, path in enumerate(paths):
-        try:
-            open_image(path)
-        except UnreadableImage as err:
-            errors[k] = str(err)
-    return errors
 
 
 def _activation(learn: Learner, several: bool):

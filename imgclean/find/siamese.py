@@ -7,7 +7,6 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +40,7 @@ from fastai.vision.all import (
 from PIL import Image
 from torch import nn
 
-from ..dataset.images import UnreadableImage, open_image
+from ..dataset.images import open_image, reading_errors
 from ..dataset.items import Items
 from ..features.activations import embed
 from ..features.backbones import PACKAGED, SIZE, default_learner, evaluating
@@ -290,14 +289,7 @@ def _labelled(source, label_func: Callable | None) -> Items:
 
 
 def _readable(items: Items) -> Items:
-    def error(path) -> str | None:
-        try:
-            open_image(path, 32)
-        except UnreadableImage as err:
-            return str(err)
-
-    with ThreadPoolExecutor() as pool:
-        errors = {k: e for k, e in enumerate(pool.map(error, items.paths)) if e}
+    errors = reading_errors(items.paths)
     if errors:
         log.warning("%d of %d images cannot be read and are left out", len(errors), len(items))
     return items.without(errors)

@@ -3,7 +3,13 @@ import pytest
 from pictures import picture
 from PIL import Image
 
-from imgclean.dataset.images import UnreadableImage, image_extensions, image_size, open_image
+from imgclean.dataset.images import (
+    UnreadableImage,
+    image_extensions,
+    image_size,
+    open_image,
+    reading_errors,
+)
 
 
 def mean(im):
@@ -113,3 +119,10 @@ def test_a_folder_with_an_images_name_is_refused(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(UnreadableImage, match="directory"):
         open_image(tmp_path / "folder.jpg")
+
+
+def test_files_that_cannot_be_read_are_told_by_place(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    paths = [tmp_path / name for name in ("empty.png", "good.png", "gone.png")]
+    assert reading_errors(paths) == {0: "the file is empty", 2: "the file does not exist"}
