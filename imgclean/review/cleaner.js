@@ -25,7 +25,8 @@ function render({ model, el }) {
   const prev = button("‹ Previous", () => go(page - 1));
   const next = button("Next ›", () => go(page + 1));
   const plan = (action) => ask({ type: "plan", view, action });
-  const apply = button("Apply…", () => plan("csv"), "imgclean-apply");
+  const applyText = (n) => (model.get("exports") ? "Export decisions…" : n ? `Apply ${n}…` : "Apply…");
+  const apply = button(applyText(0), () => plan("csv"), "imgclean-apply");
   const status = h("span", { className: "imgclean-status", role: "status" });
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
@@ -183,7 +184,7 @@ function render({ model, el }) {
     const changed = c.relabel ? ` · ${c.relabel} relabelled` : "";
     const part = c.shown < c.groups ? `${c.shown} of ${c.groups} ${single ? "images" : "groups"} shown · ` : "";
     status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}`;
-    apply.textContent = c.delete + c.relabel ? `Apply ${c.delete + c.relabel}…` : "Apply…";
+    apply.textContent = applyText(c.delete + c.relabel);
     prev.disabled = page === 0;
     next.disabled = page >= last;
   }
@@ -236,20 +237,13 @@ function render({ model, el }) {
         onmousedown: (e) => e.shiftKey && e.preventDefault(), // no text is selected
         onclick: (e) => { focus(at, e.shiftKey); if (e.target !== label && !e.shiftKey) toggle([image]); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
-      what(image, k), h("div", { className: "imgclean-name" }, image.name),
+      single || !k ? null : lookOf(image), h("div", { className: "imgclean-name" }, image.name),
       (star || single) && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
     const it = { cell: node, img, image, group, word, label };
     if (single) relabelMenu(it);
     cells.push(it);
     paintPicture(it);
     return node;
-  }
-
-  // Grade, and what was done to a copy, as the second look says it.
-  function what(image, k) {
-    if (single || !k || !image.grade) return null;
-    const said = image.what && image.what !== image.grade ? `: ${image.what}` : "";
-    return h("div", { className: "imgclean-what" }, h("span", { className: "imgclean-grade", textContent: image.grade }), said);
   }
 
   function relabelMenu(it) {

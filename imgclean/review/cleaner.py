@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Collection, Iterable
@@ -13,19 +12,18 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from ..dataset.images import UnreadableImage, open_image
+from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
 from ..dataset.quarantine import Restored
 from ..find.keepers import human_bytes
 from .apply import Applied
 from .filters import Filter
-from .looks import NO_LOOK
 from .regroup import as_groups
 from .session import Review
+from .shown import jpeg, row
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-ROW = 40  # images of a group that a row shows; actions on the group reach the others as well
 THUMB = 240  # longest side in pixels of what the grid shows
 FULL_SIDES, FULL_BYTES = (
     (None, 3072, 2048),
@@ -144,7 +142,8 @@ class ImageCleaner(anywidget.AnyWidget):
             log.warning("ignored a message that makes no sense: %r (%s)", message, err)
 
     def _send_page(self, message: dict) -> None:
-        with self.review.lock:
+        review = self.review
+        with review.lock:
             last = max(0, (len(self._order) - 1) // self.batch_size)
             focus = None
             if "after" in message:  # the next undecided group; -1 at the start
@@ -153,7 +152,7 @@ class ImageCleaner(anywidget.AnyWidget):
             else:
                 page = min(max(int(message["page"]), 0), last)
             start = page * self.batch_size
-            groups = [self._row(g) for g in self._order[start : start + self.batch_size]]
+            groups = [row(review, g) for g in self._order[start : start + self.batch_size]]
             answer = {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
             answer |= {"shared": self._shared, "filter": asdict(self._filter)}
             if "after" in message:  # only the view that asked goes there
@@ -171,47 +170,6 @@ class ImageCleaner(anywidget.AnyWidget):
         wanted = Filter.of(message["fields"])
         self._filter, self._order = wanted, self.review.select(wanted)
         self.send({"type": "filtered", "view": message.get("view"), "filter": asdict(wanted)})
-
-    def _row(self, g: int) -> dict:
-        review, group = self.review, self.review.groups[g]
-        alike = [*group.scores, *[None] * (len(group) - len(group.scores))]
-        looks = [NO_LOOK, *review.looks(g)]
-        images = [
-            self._cell(k, score) | {"grade": look.grade, "what": look.what}
-            for k, score, look in list(zip(group, alike, looks, strict=True))[:ROW]
-        ]
-        return {
-            "id": g,
-            "similarity": group.similarity,
-            "reason": group.reason,
-            "protected": list(group.protected),
-            "grade": review.grade(g),
-            "leak": review.is_leak(g),
-            "clash": review.clash_in_words(g),
-            "apart": self._apart(g),
-            "images": images,
-            "more": len(group) - len(images),
-        }
-
-    def _apart(self, g: int) -> list[int]:
-        "Images of group `g` that a person told to be other pictures than all the others."
-        parts = self.review.parts(g)
-        return [part[0] for part in parts if len(part) == 1] if len(parts) > 1 else []
-
-    def _cell(self, k: int, similarity: float | None) -> dict:
-        items = self.review.items
-        width, height = items.size(k)
-        return {
-            "id": k,
-            "name": items.relpath(k),
-            "label": self.review.label_of(k),
-            "relabeled": k in self.review.relabeled,
-            "split": items.splits[k],
-            "pixels": f"{width}×{height}",
-            "bytes": human_bytes(items.n_bytes(k)),
-            "similarity": similarity,
-            "mark": self.review.mark_of(k),
-        }
 
     def _send_alignment(self, message: dict) -> None:
         "How two images of a group lie on each other, for the comparison."
@@ -325,22 +283,13 @@ def _items(dataset) -> Items:
 
 @lru_cache(maxsize=1000)
 def _thumb(path: Path, _mtime: int) -> bytes:
-    return _jpeg(path, THUMB, 82)
+    return jpeg(path, THUMB, 82)
 
 
 def _full(path: Path) -> bytes:
     "The picture as large as one message may be."
     for side in FULL_SIDES:
-        data = _jpeg(path, side, 92)
+        data = jpeg(path, side, 92)
         if len(data) <= FULL_BYTES:
             break
     return data
-
-
-def _jpeg(path: Path, side: int | None, quality: int) -> bytes:
-    im = open_image(path, size=side)
-    if side:
-        im.thumbnail((side, side))  # never enlarges
-    out = io.BytesIO()
-    im.save(out, "JPEG", quality=quality)
-    return out.getvalue()

@@ -10,7 +10,8 @@ from PIL import Image
 
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
-from imgclean.review.cleaner import ROW, ImageCleaner
+from imgclean.review.cleaner import ImageCleaner
+from imgclean.review.shown import ROW
 
 
 class Wire:
