@@ -224,7 +224,7 @@ function openReport() {
   main.append(
     h("h1", { textContent: `${data.groups.length} ${things} among ${data.images}` }),
     h("p", {}, "Folder: ", h("code", { textContent: data.root }), `. Pictures in this page are copies of at most ${data.side} pixels, in the comparison, too; the files themselves are not in it. `,
-      "Decisions stay in this browser until you export them; no image is touched."),
+      "Decisions are kept in this browser, and applied where you take the exported file; no image is touched here."),
     alarm);
   render({ model, el: main });
   window.addEventListener("storage", () => session.catchUp()); // another tab with this report

@@ -50,7 +50,7 @@ class Apart {
 }
 
 // A change is {marks: [[item, mark]], labels: [[item, label]], apart: [[relation, true]]}; null takes back.
-const changedItems = ({ marks, labels, apart }) => [...marks, ...labels].map(([k]) => k).concat(apart.flatMap(([r]) => [...relationItems(r)]));
+const changedItems = ({ marks, labels, apart }) => [...new Set([...marks, ...labels].map(([k]) => k).concat(apart.flatMap(([r]) => [...relationItems(r)])))];
 
 // `log` keeps the lines: lines() returns those that are new since the last call, append(line) adds one.
 class ReportSession {
