@@ -199,7 +199,7 @@ def test_the_page_decides_as_review_does(javascript, folder, tmp_path, seed):
     rng = random.Random(seed)
     items = labelled(folder)
     data = data_of(write_report(items, GROUPS, tmp_path / "r.html"))
-    steps = [some_step(rng) for _ in range(60)]
+    steps = [["mark", [6], "delete"], *(some_step(rng) for _ in range(60))]
     review = Review(items, GROUPS)
     theirs = javascript("drive", {"data": data, "steps": steps, "filters": FILTERS})
     n_marks, n_apart, refused = 0, 0, 0
