@@ -120,8 +120,13 @@ function makeModel(data, session, exported) {
     const at = order.findIndex((g) => session.groups[g].images.some((k) => changed.has(k)));
     return at < 0 ? null : { id: order[at], page: Math.floor(at / size) };
   }
-  function picture(id) { // bytes of a JPEG, or why there are none
+  function blockOf(id) { // once it is read to its end, which something follows
     const block = document.getElementById(`imgclean-picture-${session.items.get(id).picture}`);
+    return block?.nextSibling ? block : null;
+  }
+  function picture(id) { // bytes of a JPEG, or why there are none
+    const block = blockOf(id);
+    if (!block) return "this page was cut off before the picture";
     return block.dataset.missing ?? Uint8Array.from(atob(block.textContent), (c) => c.charCodeAt(0));
   }
 
@@ -166,6 +171,8 @@ function makeModel(data, session, exported) {
       emit({ type: "filtered", view: m.view, filter });
     },
     pictures(m) {
+      const reading = document.readyState === "loading" && !m.ids.every(blockOf);
+      if (reading) return document.addEventListener("DOMContentLoaded", () => answers.pictures(m), { once: true });
       const found = m.ids.map((id) => [id, picture(id)]);
       const missing = Object.fromEntries(found.filter(([, bytes]) => typeof bytes === "string"));
       const there = found.filter(([, bytes]) => typeof bytes !== "string");

@@ -17,7 +17,7 @@ from ..dataset.stored import written_whole
 from .cleaner import HERE, SCRIPTS
 from .regroup import as_groups
 from .session import Review
-from .shown import jpeg, row
+from .shown import ROW, jpeg, row
 
 SIDE, QUALITY = 320, 80  # of the pictures in the file: longest side in pixels, JPEG
 PAGE = 10  # groups
@@ -64,8 +64,12 @@ def _page(review: Review, items: list[dict], data: dict, rows: list | None) -> I
     )
     yield _block("data", "application/json", as_json(data))
     yield _block("rows", "application/json", as_json(rows))
-    yield from _pictures(review, items)
-    yield f'<script type="module">{script}</script>\n</body>\n</html>\n'
+    early, late = _in_order(review, items)
+    yield from _pictures(review, early)
+    # Async: the first page is on the screen while the browser still reads the pictures of the others.
+    yield f'<script type="module" async>{script}</script>\n'
+    yield from _pictures(review, late)
+    yield "</body>\n</html>\n"
 
 
 def _data(review: Review, items: list[dict], dataset: str | os.PathLike | None) -> dict:
@@ -135,7 +139,16 @@ def _rows(ds: Items) -> list[tuple[str, str | None, str | None]]:
     return [(ds.relpath(k), ds.labels[k], ds.splits[k]) for k in range(len(ds))]
 
 
-def _pictures(review: Review, items: list[dict]) -> Iterator[str]:
+def _in_order(review: Review, items: list[dict]) -> tuple[list[int], list[int]]:
+    "The pictures of the first page, and the others that a page shows."
+    picture = {item["id"]: item["picture"] for item in items}
+    pages = [[picture[k] for k in group[:ROW]] for group in review.groups]
+    order = list(dict.fromkeys(k for page in pages for k in page))
+    n_first = len({k for page in pages[:PAGE] for k in page})
+    return order[:n_first], order[n_first:]
+
+
+def _pictures(review: Review, ks: list[int]) -> Iterator[str]:
     "A block for each picture, which the page reads when it shows it."
 
     def block(k: int) -> str:
@@ -147,7 +160,7 @@ def _pictures(review: Review, items: list[dict]) -> Iterator[str]:
         return _block(name, "text/plain", base64.b64encode(data).decode())
 
     with ThreadPoolExecutor() as pool:
-        yield from pool.map(block, sorted({item["picture"] for item in items}))
+        yield from pool.map(block, ks)
 
 
 def _block(name: str, kind: str, text: str, also: str = "") -> str:

@@ -201,3 +201,32 @@ def test_two_tabs_of_one_report_agree(report, chrome):
     finally:
         opened.context.close()
     assert opened.wrong == []
+
+
+def test_a_page_shows_before_it_is_read_to_its_end(chrome, tmp_path):
+    write_pictures(tmp_path / "in", [f"{k:02}.jpg" for k in range(24)], list(range(24)))
+    groups = [Group((k, k + 1)) for k in range(0, 24, 2)]
+    text = write_report(Items.from_folder(tmp_path / "in"), groups, tmp_path / "r.html").read_text("utf-8")
+    at = text.index('id="imgclean-picture-21"') + 1000  # within a picture of the second page
+    (tmp_path / "cut.html").write_text(text[:at], "utf-8")
+    opened = Opened(chrome, tmp_path / "cut.html")
+    page = opened.page
+    try:
+        opened.keys("PageDown")
+        page.get_by_text("cut off before").nth(2).wait_for()
+        assert (
+            page.locator(".imgclean-missing").count() == 3 and page.locator(".imgclean-cell img").count() == 1
+        )
+
+        page.goto("about:blank")
+        page.evaluate("text => { document.open(); document.write(text) }", text[:at])
+        page.wait_for_selector(".imgclean-cell img[src^='blob:']")
+        opened.keys("PageDown")
+        page.wait_for_function("document.querySelectorAll('.imgclean-row').length === 2")
+        page.wait_for_timeout(100)
+        assert not page.locator(".imgclean-missing, .imgclean-cell img[src]").count()
+        page.evaluate("text => { document.write(text); document.close() }", text[at:])
+        page.locator(".imgclean-cell img[src^='blob:']").nth(3).wait_for()
+    finally:
+        opened.context.close()
+    assert opened.wrong == []
