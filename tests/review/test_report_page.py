@@ -242,7 +242,7 @@ def test_a_report_starts_from_the_ledger_and_writes_nothing_there(javascript, fo
 HOSTILE = [
     "</script><script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
-    "<!-- <script> ",
+    "<!-- <script </script ",
     "]]>\u2028\u2029\n\r\t'\"&amp;\\u0000",
     "\x1b[2J\x7f\u202egpj",
 ]
