@@ -263,9 +263,10 @@ def test_no_name_or_label_leaves_its_block(folder, tmp_path):
     assert json.loads(found.texts["rows"]) == [
         [n, label, None] for n, label in zip(names, HOSTILE, strict=True)
     ]
-    assert (
-        "img" not in found.tags and found.tags.count("script") == 3 + 3
-    )  # data, rows, module, three pictures
+    written = [line for line in page.read_text("utf-8").split("\n") if 'type="application/json"' in line]
+    assert [(line.count("<"), line.count(">"), line.count("&")) for line in written] == [(2, 2, 0)] * 2
+    # Data, rows, module, three pictures.
+    assert "img" not in found.tags and found.tags.count("script") == 3 + 3
     assert "</script" not in found.texts["module"] and found.texts["module"].rstrip().endswith(
         "openReport();"
     )
