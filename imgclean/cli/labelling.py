@@ -103,10 +103,10 @@ def _suspects(
     from ..formatter import DatasetFormatter
 
     if learner:
-        from fastai.learner import load_learner
+        from ..features.backbones import exported_learner
 
         return DatasetFormatter.from_toplosses(
-            load_learner(learner), n, by=by, look_at=items, progress=progress
+            exported_learner(learner), n, by=by, look_at=items, progress=progress
         )
     if not probs:
         from ..label_errors import find_label_errors

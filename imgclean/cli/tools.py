@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -68,10 +69,8 @@ def cache(
 
 def benchmark(context: typer.Context) -> None:
     "Measure imgclean and print JSON; `imgclean benchmark --help` lists what can be measured."
-    with clear_errors():
-        from ..benchmark.__main__ import app
-
-        app(args=context.args, prog_name="imgclean benchmark")
+    command = [sys.executable, "-m", "imgclean.benchmark", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 def _print_planted(ds: Items, groups: Groups, planted: tuple[Planted, ...]) -> int:  # how many were missed

@@ -23,6 +23,7 @@ from fastai.vision.all import (
     Resize,
     ResizeMethod,
     imagenet_stats,
+    load_learner,
     model_meta,
     vision_learner,
 )
@@ -261,3 +262,21 @@ def evaluating(model: nn.Module):
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def exported_learner(path: str | os.PathLike) -> Learner:
+    """What fastai's `Learner.export` wrote into `path`; loading it runs the code that it holds.
+
+    Raises `FileNotFoundError`, and `ValueError` for anything else.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {str(path)!r}; give what Learner.export wrote")
+    try:
+        learn = load_learner(path)
+    except Exception as err:  # unpickling raises nearly every class of exception
+        raise ValueError(
+            f"{str(path)!r} is no Learner that can be loaded here ({err}); export it anew"
+        ) from err
+    if not isinstance(learn, Learner):
+        raise ValueError(f"{str(path)!r} holds a {type(learn).__name__}; give what Learner.export wrote")
+    return learn
