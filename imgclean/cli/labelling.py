@@ -148,12 +148,12 @@ def _read_probs(file: Path, items: Items):
 
 
 def _as_table(ds: Items, found: list[Suspect]):
-    import pandas as pd
+    from ..dataset.tables import frame
 
     rows = [
         (ds.relpath(k), ds.labels[k], ds.splits[k], k.predicted, round(k.score, 6), k.reason) for k in found
     ]
-    return pd.DataFrame(rows, columns=["name", "label", "split", "predicted", "score", "reason"])
+    return frame(rows, ("name", "label", "split", "predicted", "score", "reason"))
 
 
 def _as_json(ds: Items, found: list[Suspect], by: str) -> str:

@@ -60,22 +60,18 @@ def as_json(ds: Items, groups: Groups) -> str:
 
 def as_table(ds: Items, groups: Groups):
     "A DataFrame with one row for each image of each group (docs/json.md)."
-    import pandas as pd
+    from ..dataset.tables import frame
 
     looks = getattr(groups.found, "looks", {})
     rows = []
     for number, g in enumerate(groups, 1):
         for place, k in enumerate(g):
             check = looks.get((g[0], k)) or looks.get((k, g[0]))
-            rows.append({
-                "group": number, "name": ds.relpath(k), "label": ds.labels[k], "split": ds.splits[k],
-                "keep": place == 0 or k in g.protected,
-                "similarity": round(g.scores[place], 6) if place < len(g.scores) else None,
-                "grade": check[0].grade if check and place else None, "reason": g.reason if place == 0 else None,
-            })  # fmt: skip
-    return pd.DataFrame(
-        rows, columns=["group", "name", "label", "split", "keep", "similarity", "grade", "reason"]
-    )
+            alike = round(g.scores[place], 6) if place < len(g.scores) else None
+            grade, reason = (check[0].grade if check else None, None) if place else (None, g.reason)
+            keep = place == 0 or k in g.protected
+            rows.append((number, ds.relpath(k), ds.labels[k], ds.splits[k], keep, alike, grade, reason))
+    return frame(rows, ("group", "name", "label", "split", "keep", "similarity", "grade", "reason"))
 
 
 def print_groups(ds: Items, groups: Groups) -> None:

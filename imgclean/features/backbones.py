@@ -31,6 +31,7 @@ from torch import nn
 
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
+from ..dataset.tables import frame
 
 PACKAGED = "tf_efficientnet_lite0"
 SIZE = 224
@@ -127,7 +128,9 @@ def _dls(items: Items, size: int) -> DataLoaders:
         # Squeezing shows the model the whole picture; a crop would hide what was cropped from a copy.
         item_tfms=Resize(size, method=ResizeMethod.Squish),
     )
-    df = items.df().assign(path=[str(p) for p in items.paths]).fillna({"label": ""})
+    df = frame(
+        ((str(p), label or "") for p, label in zip(items.paths, items.labels, strict=True)), ("path", "label")
+    )
     dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
     dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
     dls.imgclean_size = size  # more pixels a side are not needed: JPEGs may be decoded at a reduced scale

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -210,8 +209,7 @@ def reviewed(
         Ledger(theirs).append(_as_line(said, last))
         if dry_run:
             ours, kept = Path(folder) / "review.jsonl", ours
-            if kept.is_file():
-                shutil.copyfile(kept, ours)
+            Ledger(kept).copy_to(ours)
         review = Review(items, groups, items.root, ledger=ours)
         review.replay(theirs)
         yield review, _what_became(said, review, placed, last)
