@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .dataset.frames import frame
 from .dataset.items import SPLITS, Items, ds_paths, split_name
 from .dataset.sources import items_of_folders, items_of_table
-from .dataset.tables import frame
 from .features.backbones import evaluating
 from .find.cost import LeakCost, leak_cost
 from .find.groups import Groups

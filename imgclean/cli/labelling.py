@@ -148,7 +148,7 @@ def _read_probs(file: Path, items: Items):
 
 
 def _as_table(ds: Items, found: list[Suspect]):
-    from ..dataset.tables import frame
+    from ..dataset.frames import frame
 
     rows = [
         (ds.relpath(k), ds.labels[k], ds.splits[k], k.predicted, round(k.score, 6), k.reason) for k in found

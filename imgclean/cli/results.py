@@ -60,7 +60,7 @@ def as_json(ds: Items, groups: Groups) -> str:
 
 def as_table(ds: Items, groups: Groups):
     "A DataFrame with one row for each image of each group (docs/json.md)."
-    from ..dataset.tables import frame
+    from ..dataset.frames import frame
 
     looks = getattr(groups.found, "looks", {})
     rows = []

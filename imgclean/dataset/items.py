@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .frames import frame
 from .images import image_extensions, image_size
-from .tables import frame
 
 SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", test="test")
 

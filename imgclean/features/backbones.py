@@ -29,9 +29,9 @@ from fastai.vision.all import (
 )
 from torch import nn
 
+from ..dataset.frames import frame
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
-from ..dataset.tables import frame
 
 PACKAGED = "tf_efficientnet_lite0"
 SIZE = 224

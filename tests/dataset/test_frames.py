@@ -1,6 +1,6 @@
 import pytest
 
-from imgclean.dataset.tables import frame
+from imgclean.dataset.frames import frame
 
 
 def test_names_that_are_no_utf8_are_kept():
