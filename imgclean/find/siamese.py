@@ -204,7 +204,16 @@ def encodings(
     **settings,  # `cache`, `num_workers`, `progress` … of `embed`
 ) -> tuple[np.ndarray, Items]:  # (n, 2 nf) float32, and the n readable items
     "Pooled encodings of images, from which `siamese_scores` takes the answer without looking again."
-    seen = embed(eye_of(learn, items), items, [0], AdaptiveConcatPool2d, 1, **settings)
+    return encoded(eye_of(learn, items), items, **settings)
+
+
+def encoded(
+    eye: Learner,  # of `eye_of`
+    items: Items,
+    **settings,  # `cache`, `num_workers`, `progress` … of `embed`
+) -> tuple[np.ndarray, Items]:  # (n, 2 nf) float32, and the n readable items
+    "The same `encodings`, by an eye that is there already."
+    seen = embed(eye, items, [0], AdaptiveConcatPool2d, 1, **settings)
     return seen.vectors, seen.items
 
 
