@@ -40,7 +40,7 @@ function render({ model, el }) {
   const suggest = single ? [] : [button("Accept suggestions on page", takePage),
     button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
-    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), apply, status);
+    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), model.get("applies") === false ? null : apply, status);
   const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], predicted: model.get("predicted") ?? [], single, set: (fields) => ask({ type: "filter", view, fields }) });
   const root = h("div", { className: "imgclean" }, bar, filters.bar, banner, live, grid, dialog);
   el.append(root);

@@ -49,6 +49,7 @@ class ImageCleaner(anywidget.AnyWidget):
     grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
     predicted = traitlets.List(traitlets.Unicode()).tag(sync=True)  # classes to filter by
     deletes = traitlets.Bool(True).tag(sync=True)  # whether images may be marked for deletion
+    applies = traitlets.Bool(True).tag(sync=True)  # whether there is anything to apply
     _review_class = Review  # what keeps the decisions
 
     def __init__(

@@ -48,7 +48,7 @@ window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'te
 TRAITS = {
     "groups": {"single": False},
     "single": {"single": True},
-    "predicted": {"single": True, "predicted": ["cat", "dog"], "deletes": False},
+    "predicted": {"single": True, "predicted": ["cat", "dog"], "deletes": False, "applies": False},
 }  # of the widget
 
 
