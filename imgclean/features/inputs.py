@@ -22,6 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import image_tfms, source_stage
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in parts of an image's width and height
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 class LearnerInputs:
     "What a Learner's own transforms for validation make of an image"
@@ -50,10 +53,7 @@ class LearnerInputs:
 
 def batch_of(learn: Learner, path: str | os.PathLike) -> torch.Tensor:  # (1, c, h, w), on the model's device
     "One image as the Learner sees it in validation; raises `UnreadableImage`."
-    inputs = LearnerInputs(learn)
-    image = open_image(path, inputs.size)
-    x = inputs.tensor(image.convert(inputs.mode) if inputs.mode else Path(path))
-    return inputs.batch(x[None].to(next(learn.model.parameters()).device))
+    return seen_of(LearnerInputs(learn), path, next(learn.model.parameters()).device)[0]
 
 
 class ModuleInputs:
@@ -84,6 +84,50 @@ class ModuleInputs:
     def batch(self, xb: torch.Tensor) -> torch.Tensor:
         "The batch as it is."
         return xb
+
+
+def seen_of(
+    inputs: LearnerInputs | ModuleInputs, path: str | os.PathLike, device: torch.device
+) -> tuple[torch.Tensor, Box]:  # (1, c, h, w) on `device`, and where in the image that lies
+    "One image as a model sees it, and which part of it that is; raises `UnreadableImage`."
+    image = open_image(path, inputs.size)
+    x = inputs.tensor(image.convert(inputs.mode) if inputs.mode else Path(path))
+    return inputs.batch(x[None].to(device)), _seen_part(inputs, image.size, device)
+
+
+def _seen_part(inputs: LearnerInputs | ModuleInputs, size: tuple[int, int], device: torch.device) -> Box:
+    """Which part of an image of `size` the transforms leave, beyond its edges where they pad.
+
+    Read off pictures made on the spot: black, white, brighter from left to right, and from top to bottom.
+    """
+    if not inputs.mode:
+        return WHOLE
+    x, y = np.meshgrid(*((np.arange(n) + 0.5) / n for n in size))
+    drawn = [Image.fromarray(np.uint8(255 * z + 0.5)) for z in (0 * x, 0 * x + 1, x, y)]
+    xs = torch.stack([inputs.tensor(im.convert(inputs.mode)) for im in drawn])
+    black, white, x, y = inputs.batch(xs.to(device)).as_subclass(torch.Tensor).float().mean(1).cpu().numpy()
+    rows, columns = map(_middle, x.shape)
+    spread = (white - black)[rows, columns]
+    if not (np.abs(spread) > 1e-6).all():  # each picture has a scale of its own
+        return WHOLE
+    across = ((x - black)[rows, columns] / spread).mean(0)
+    down = ((y - black)[rows, columns] / spread).mean(1)
+    (left, right), (top, bottom) = (
+        _edges(across, columns.start, x.shape[1]),
+        _edges(down, rows.start, x.shape[0]),
+    )
+    return left, top, right, bottom
+
+
+def _middle(n: int) -> slice:
+    "The middle quarter, where nothing is padded, mirrored or faded."
+    return slice(3 * n // 8, n - 3 * n // 8)
+
+
+def _edges(places: np.ndarray, start: int, n: int) -> tuple[float, float]:
+    "Where a line through the `places` of the pixels from `start` on begins and ends, `n` pixels apart."
+    slope, first = np.polyfit(np.arange(start, start + len(places)), places, 1)
+    return float(first - slope / 2), float(first + slope * (n - 0.5))
 
 
 class Looked(Dataset):
