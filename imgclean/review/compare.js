@@ -129,7 +129,7 @@ function makeCompare({ dialog, open, button, marks, pictures, post, explains, to
   function explained({ left, right: id, error, low, high }, buffers) {
     const maps = buffers.map((png) => URL.createObjectURL(new Blob([png], { type: "image/png" })));
     if (!now || now.left.id !== left || now.regions.get(id)?.urls.length) return maps.forEach((url) => URL.revokeObjectURL(url));
-    const note = error ? `no map: ${error}` : `bright: the other one has the like somewhere, dark: it has not (cosines ${low.toFixed(2)} to ${high.toFixed(2)})`;
+    const note = error ? `no map: ${error}` : `yellow: the other one has the like somewhere, blue: it has not (cosines ${low.toFixed(2)} to ${high.toFixed(2)})`;
     now.regions.set(id, { urls: maps, note });
     if (now.mode === "regions" && right()?.id === id) show();
   }

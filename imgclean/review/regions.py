@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SIDE = 256  # pixels of the longer side: a map has some 7 × 7 places
-COLOURS = {"black": "#000004", "mid": "#b73779", "white": "#fcfdbf"}  # of cosines 0, .5 and 1
+# Of cosines 0, .5 and 1; the images are grey beneath, and blue and yellow differ to a colour-blind eye, too.
+COLOURS = {"black": "#0020ff", "mid": "#c04090", "white": "#ffee00"}
 
 
 def shown_regions(
@@ -36,7 +37,7 @@ def _picture(
     box: tuple[float, float, float, float],  # left, top, right, bottom in parts of the image's sides
     size: tuple[int, int],  # of the image
 ) -> bytes:
-    scale = SIDE / max(size)
+    scale = SIDE / max(*size, 1)  # a file that is gone has no size
     width, height = (max(1, round(n * scale)) for n in size)
     left, top, right, bottom = (round(n * side) for n, side in zip(box, (width, height) * 2, strict=True))
     grey = Image.fromarray(np.uint8(255 * np.clip(cosines, 0, 1) + 0.5))

@@ -60,6 +60,10 @@ def test_the_grid(open_notebook, shoot):
         page.keyboard.press(key)
         page.wait_for_function(loaded)
         shoot(page, f"compare-{mode}")
+    page.keyboard.press("r")
+    page.wait_for_function("document.querySelectorAll('.imgclean-map').length === 2")
+    page.wait_for_function(loaded)
+    shoot(page, "compare-regions")
     page.keyboard.press("Escape")
 
     page.get_by_role("button", name="Apply").click()
