@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -22,12 +23,14 @@ def shown_regions(
     "Each image's map as a picture to stretch over it, clear where the model sees nothing; or {'error': why there is none}."
     try:
         regions = explain(*paths)
+        every = np.concatenate([np.ravel(region.map) for region in regions])
+        if not np.isfinite(every).all():
+            raise ValueError("the model returns numbers that are not finite; look with fp32")
     except Exception as err:  # whatever the user's model or its device raises is said in the comparison
         said = (str(err).splitlines() or [""])[0][:300]
         return {
             "error": said if isinstance(err, (OSError, ValueError)) else f"{type(err).__name__}: {said}"
         }, []
-    every = np.concatenate([np.ravel(region.map) for region in regions])
     pictures = [_picture(*region, size) for region, size in zip(regions, sizes, strict=True)]
     return {"low": float(every.min()), "high": float(every.max())}, pictures
 
@@ -39,9 +42,11 @@ def _picture(
 ) -> bytes:
     scale = SIDE / max(*size, 1)  # a file that is gone has no size
     width, height = (max(1, round(n * scale)) for n in size)
-    left, top, right, bottom = (round(n * side) for n, side in zip(box, (width, height) * 2, strict=True))
+    # Outwards: what the box lacks of a pixel would be a grey rim.
+    left, top = (math.floor(n * side) for n, side in zip(box[:2], (width, height), strict=True))
+    right, bottom = (math.ceil(n * side) for n, side in zip(box[2:], (width, height), strict=True))
     grey = Image.fromarray(np.uint8(255 * np.clip(cosines, 0, 1) + 0.5))
-    grey = grey.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BILINEAR)
+    grey = grey.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
     picture = Image.new("RGBA", (width, height))
     picture.paste(ImageOps.colorize(grey, **COLOURS), (left, top))
     out = io.BytesIO()

@@ -29,7 +29,7 @@ def test_maps_are_as_high_to_their_width_as_their_images():
 
 
 def test_a_map_lies_where_the_model_looked_and_is_cut_at_the_edges():
-    crop, pad = (0.25, 0, 0.75, 1), (-0.5, 0, 1.5, 1)
+    crop, pad = (0.25, 0.002, 0.75, 0.998), (-0.5, 0, 1.5, 1)
     left_is_one = np.float32([[1, 0]])
     _, (cropped, padded) = shown(
         Region(np.float32([[1]]), crop), Region(left_is_one, pad), sizes=[(400, 400)] * 2
@@ -66,3 +66,9 @@ def test_whatever_a_model_raises_is_one_sentence(raised, sentence):
         raise raised
 
     assert shown_regions(explain, ["a", "b"], [(9, 9)] * 2) == ({"error": sentence}, [])
+
+
+def test_a_map_without_numbers_is_none():
+    nan = Region(np.float32([[np.nan]]), WHOLE)
+    said, pngs = shown(nan, nan)
+    assert said == {"error": "the model returns numbers that are not finite; look with fp32"} and pngs == []
