@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from fastai.callback.fp16 import to_fp16
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import (
     AvgMetric,
@@ -181,7 +180,7 @@ def siamese_learner(
     loss = LabelSmoothingCrossEntropyFlat() if label_smoothing else CrossEntropyLossFlat()
     learn = Learner(dls, model, loss_func=loss, splitter=siamese_splitter, metrics=accuracy, **kwargs)
     learn.freeze()
-    return to_fp16(learn) if fp16 else learn
+    return learn.to_fp16() if fp16 else learn
 
 
 def classifier_learner(
