@@ -102,21 +102,30 @@ def _seen_part(inputs: LearnerInputs | ModuleInputs, size: tuple[int, int], devi
     """
     if not inputs.mode:
         return WHOLE
-    x, y = np.meshgrid(*((np.arange(n) + 0.5) / n for n in size))
-    drawn = [Image.fromarray(np.uint8(255 * z + 0.5)) for z in (0 * x, 0 * x + 1, x, y)]
-    xs = torch.stack([inputs.tensor(im.convert(inputs.mode)) for im in drawn])
-    black, white, x, y = inputs.batch(xs.to(device)).as_subclass(torch.Tensor).float().mean(1).cpu().numpy()
-    rows, columns = map(_middle, x.shape)
-    spread = (white - black)[rows, columns]
-    if not (np.abs(spread) > 1e-6).all():  # each picture has a scale of its own
+    flat = (_seen(inputs, Image.new("L", (64, 64), v), device) for v in (0, 255))
+    black, white = (float(z[z.shape[0] // 2, z.shape[1] // 2]) for z in flat)
+    if not abs(white - black) > 1e-6:  # each picture has a scale of its own
         return WHOLE
-    across = ((x - black)[rows, columns] / spread).mean(0)
-    down = ((y - black)[rows, columns] / spread).mean(1)
+    ramps = [np.uint8(255 * (np.arange(n) + 0.5) / n + 0.5) for n in size]
+    drawn = Image.fromarray(ramps[0][None]), Image.fromarray(ramps[1][:, None])
+    x, y = (_seen(inputs, ramp.resize(size, Image.Resampling.NEAREST), device) for ramp in drawn)
+    rows, columns = map(_middle, x.shape)
+    across, down = (
+        ((z[rows, columns] - black) / (white - black)).mean(axis) for axis, z in enumerate((x, y))
+    )
     (left, right), (top, bottom) = (
         _edges(across, columns.start, x.shape[1]),
         _edges(down, rows.start, x.shape[0]),
     )
     return left, top, right, bottom
+
+
+def _seen(
+    inputs: LearnerInputs | ModuleInputs, image: Image.Image, device: torch.device
+) -> np.ndarray:  # (h, w)
+    "A grey picture after the transforms."
+    xb = inputs.batch(inputs.tensor(image.convert(inputs.mode))[None].to(device))
+    return xb[0].as_subclass(torch.Tensor).float().mean(0).cpu().numpy()
 
 
 def _middle(n: int) -> slice:
