@@ -58,6 +58,7 @@ class Leaks:
         across = [g for g in self.duplicates if len({self.items.splits[k] for k in g} - {None}) > 1]
         groups = Groups(across, self.pairs, self.duplicates.settings)
         groups.found, groups.protected = self.duplicates.found, self.duplicates.protected
+        groups.explain = self.duplicates.explain
         return groups
 
     @cached_property
