@@ -1,0 +1,291 @@
+"""What README.md and docs/*.md tell the reader to run does run: Python blocks, `imgclean` lines, and the options that they name."""
+
+import ast
+import hashlib
+import re
+import shlex
+import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import pytest
+from pictures import write_pictures
+from typer.main import get_command
+from typer.testing import CliRunner
+
+REPO = Path(__file__).parents[1]
+PAGES = [REPO / "README.md", *sorted(REPO.glob("docs/*.md"))]
+LANGUAGES = {"python", "bash", "json", "text", "toml", "csv", "html"}
+
+# Blocks marked `no-run`, as "page: first line" -> why; the test prints them.
+NOT_RUN: dict[str, str] = {}
+# Commands of the shell's door that are run; the lines of the others are parsed, which checks names, options and types.
+RUN = ("find", "index", "similar")
+# Lines in bash blocks that are parsed or left alone, by how they begin -> why; the test prints them.
+NOT_RUN_LINES = {
+    "python3 -m venv ": "makes an environment and fills it from the network",
+    "pip install ": "needs the network",
+    "imgclean similar https://": "needs the network; its options are parsed",
+    "python -m imgclean.benchmark ": "takes hours; its options are parsed",
+}
+
+
+class Block(NamedTuple):
+    "A fenced block of a page"
+
+    page: Path
+    line: int  # of its first line
+    info: str  # what follows the fence: "python", "bash no-run", …
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.name}: {self.text.splitlines()[0]}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+    return [Block(page, text[: m.start(2)].count("\n") + 1, m[1].strip(), m[2]) for m in found]
+
+
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+ALL = [block for blocks in BLOCKS.values() for block in blocks]
+
+
+def with_info(info: str) -> list[Path]:
+    "Pages with blocks of that kind."
+    return [page for page, blocks in BLOCKS.items() if any(b.info == info for b in blocks)]
+
+
+def test_every_block_says_what_it_holds():
+    for block in ALL:
+        language, _, mark = block.info.partition(" ")
+        assert language in LANGUAGES and mark in ("", "no-run"), (
+            f"{block.page.name}:{block.line}: ```{block.info}"
+        )
+
+
+def test_blocks_that_are_not_run_say_why(capsys):
+    marked = {block.name: block for block in ALL if block.info.endswith("no-run")}
+    assert marked.keys() == NOT_RUN.keys()
+    for name, block in marked.items():
+        if block.info.startswith("python"):
+            ast.parse(block.text, name)
+        with capsys.disabled():
+            print(f"\nnot run: {name}: {NOT_RUN[name]}")
+
+
+# A place to run them in
+
+
+@pytest.fixture
+def place(sample, tmp_path, monkeypatch):
+    "The working folder of a page: the sample dataset as `photos`, a few images in `path/to/images`, and `cat.jpg`."
+    photos = tmp_path / "photos"
+    shutil.copytree(sample.path, photos, ignore=shutil.ignore_patterns(".imgclean", "*.csv"))
+    (photos / "originals").mkdir()
+    shutil.copy(photos / "animal/cat.jpg", photos / "originals/cat-1.jpg")
+    shutil.copy(photos / "animal/cat.jpg", photos / "originals/cat-2.jpg")
+    shutil.copy(photos / "animal/cat.jpg", tmp_path / "cat.jpg")
+    write_pictures(tmp_path / "path/to/images", ["a.jpg", "b.jpg", "c.jpg"], [1, 2, 1])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def urls(place, monkeypatch):
+    "Addresses of two pictures, served by this machine."
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=place / "photos/animal")) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield [f"http://127.0.0.1:{server.server_port}/{name}" for name in ("cat.jpg", "horse.jpg")]
+        server.shutdown()
+
+
+def small_learner(path: Path):
+    "A Learner of the readable images with every label in its training set; it looks at 96 pixels, which is quick."
+    from fastai.data.transforms import RandomSplitter
+    from fastai.vision.augment import Resize
+
+    from imgclean.dataset.items import Items
+    from imgclean.features.backbones import default_learner
+
+    items = Items.from_folder(path)
+    items = items.subset([k for k, p in enumerate(items.paths) if p.name != "truncated.jpg"])
+
+    def trains_on_all(seed: int) -> bool:
+        train, _ = RandomSplitter(0.3, seed=seed)(items.paths)
+        return {items.labels[k] for k in train} == set(items.labels)
+
+    seed = next(filter(trains_on_all, range(1000)))
+    return default_learner(items.dataloaders(valid_pct=0.3, seed=seed, item_tfms=Resize(96, "squish")))
+
+
+def given(code: str, place: Path, request) -> dict:
+    "What a page may use without having made it: `path`, `learn`, `ds`, `idxs` and `urls`; only what it reads is made."
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    names = {"__name__": "__main__", "path": place / "photos"}
+    if "urls" in used:
+        names["urls"] = request.getfixturevalue("urls")
+    if used & {"learn", "ds", "idxs"}:
+        names["learn"] = small_learner(names["path"])
+    if "idxs" in used and not re.search(r"^\w+, idxs *=", code, re.MULTILINE):
+        from imgclean.formatter import DatasetFormatter
+
+        names["ds"], names["idxs"] = DatasetFormatter.from_similars(names["learn"], progress=False)
+    return names
+
+
+def pictures(folder: Path) -> dict[Path, bytes]:
+    return {p: hashlib.sha256(p.read_bytes()).digest() for p in folder.rglob("*.jpg")}
+
+
+# Python
+
+
+def readme_shows_the_planted_groups(names):
+    groups = [{names["ds"].relpath(k) for k in g} for g in names["idxs"]]
+    from imgclean.dataset.samples import sample_dataset
+
+    planted = [set(p.files) for p in sample_dataset(names["path"]).planted if len(p.files) > 1]
+    assert all(any(files <= group for group in groups) for files in planted)
+    assert names["cleaner"].review.path == names["path"]
+    assert len(names["dls"].train_ds) + len(names["dls"].valid_ds) == len(names["ds"])
+
+
+def v1_page_leaves_a_csv_without_three(names):
+    rows = (names["path"] / "cleaned.csv").read_text().splitlines()
+    assert rows[0] == "name,label" and len(rows) - 1 == len(names["ds"]) - 3
+    assert len(names["labels"]) == len(names["corrector"].review.items)
+    assert len(list((names["path"] / "new").glob("*.jpg"))) == len(names["urls"])
+
+
+AFTERWARDS = {
+    "README.md": readme_shows_the_planted_groups,
+    "from_fastai_v1.md": v1_page_leaves_a_csv_without_three,
+}
+
+
+@pytest.mark.parametrize("page", with_info("python"), ids=lambda page: page.name)
+def test_python_blocks_run(page, place, request):
+    "Blocks of one page share their names, in order; none changes or removes a picture."
+    import matplotlib.pyplot as plt
+
+    python = [block for block in BLOCKS[page] if block.info == "python"]
+    names, before = given("\n".join(b.text for b in python), place, request), pictures(place)
+    for block in python:
+        code = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the page
+        exec(compile(code, str(page), "exec"), names)
+    plt.close("all")
+    after = pictures(place)
+    assert before == {path: after.get(path) for path in before}
+    AFTERWARDS.get(page.name, lambda names: None)(names)
+
+
+def test_json_blocks_are_json():
+    import json
+
+    for block in ALL:
+        if block.info == "json":
+            json.loads(block.text)
+
+
+# The shell
+
+
+def door(line: list[str]):
+    "The click command that the words of a command line start, and the words that are left for it."
+    if line[0] == "imgclean":
+        from imgclean.cli import app
+
+        return get_command(app), line[1:]
+    from imgclean.benchmark.__main__ import app
+
+    return get_command(app), line[3:]
+
+
+def innermost(command, words: list[str]):
+    "The subcommand that `words` choose, and the words that are left; `None` for a name that there is not."
+    while command is not None and hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command, words = command.commands.get(words[0]), words[1:]
+    return command, words
+
+
+def shell_lines(block: Block) -> list[str]:
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize("page", with_info("bash"), ids=lambda page: page.name)
+def test_shell_lines_run_or_parse(page, place, capsys):
+    for block in BLOCKS[page]:
+        for line in shell_lines(block) if block.info == "bash" else []:
+            reason = next((why for start, why in NOT_RUN_LINES.items() if line.startswith(start)), None)
+            words = shlex.split(line, comments=True)
+            if words[0] == "imgclean" and words[1] in RUN and reason is None:
+                from imgclean.cli import app
+
+                result = CliRunner().invoke(app, words[1:])
+                assert result.exit_code == 0, f"{line}\n{result.output}"
+                continue
+            if words[0] == "imgclean" or words[:3] == ["python", "-m", "imgclean.benchmark"]:
+                command, left = innermost(*door(words))
+                assert command is not None, line
+                command.make_context(command.name, left)  # raises where a word, an option or a value is wrong
+            else:
+                assert reason, f"{page.name}: nothing runs or checks {line!r}; say why in NOT_RUN_LINES"
+            with capsys.disabled():
+                print(f"\nnot run: {page.name}: {line}: {reason or 'parsed alone'}")
+
+
+def options_of(command) -> set[str]:
+    return {"--help"} | {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")}
+
+
+def test_commands_and_options_in_the_text_exist():
+    for page in PAGES:
+        for span in re.findall(
+            r"`((?:imgclean|python -m imgclean\.benchmark) [^`]+)`", page.read_text(encoding="utf-8")
+        ):
+            words = span.split()
+            command, left = innermost(*door(words))
+            assert command is not None, f"{page.name}: `{span}`"
+            named = {word.split("=")[0] for word in left if re.match(r"--?[a-z]", word)}
+            assert named <= options_of(command), f"{page.name}: `{span}`: {named - options_of(command)}"
+
+
+def commands(command, path: tuple[str, ...] = ()):
+    "Each command below `command`, itself included, with the words that lead to it."
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("start", ["imgclean", "python -m imgclean.benchmark"])
+def test_help_names_every_option(start):
+    root, _ = door(start.split())
+    found = list(commands(root))
+    assert len(found) > 5
+    for path, command in found:
+        # Wide enough for rich to break no name; click's own runner takes the command as it is.
+        from click.testing import CliRunner
+
+        result = CliRunner().invoke(root, [*path, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+        assert result.exit_code == 0, (path, result.output)
+        hidden = {o for p in command.params if getattr(p, "hidden", False) for o in p.opts}
+        missing = {
+            o
+            for o in options_of(command) - hidden
+            if not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)
+        }
+        assert not missing, f"{' '.join(path)} --help does not name {missing}"
