@@ -84,15 +84,14 @@ def test_blocks_that_are_not_run_say_why(capsys):
 
 @pytest.fixture
 def place(sample, tmp_path, monkeypatch):
-    "The working folder of a page: the sample dataset as `photos`, a few images in `path/to/images`, and `cat.jpg`."
-    photos = tmp_path / "photos"
-    shutil.copytree(sample.path, photos, ignore=shutil.ignore_patterns(".imgclean", "*.csv"))
-    (photos / "originals").mkdir()
-    shutil.copy(photos / "animal/cat.jpg", photos / "originals/cat-1.jpg")
-    shutil.copy(photos / "animal/cat.jpg", photos / "originals/cat-2.jpg")
-    shutil.copy(photos / "animal/cat.jpg", tmp_path / "cat.jpg")
-    write_pictures(tmp_path / "path/to/images", ["a.jpg", "b.jpg", "c.jpg"], [1, 2, 1])
+    "The working folder of a page: the sample dataset, to be `path`, and what pages call `photos`, `path/to/images` and `cat.jpg`."
+    shutil.copytree(sample.path, tmp_path / "sample", ignore=shutil.ignore_patterns(".imgclean", "*.csv"))
+    shutil.copy(sample.path / "animal/cat.jpg", tmp_path / "cat.jpg")
+    few = ["cat/a.jpg", "cat/b.jpg", "originals/a.jpg"]  # too few to plant copies among, which is quick
+    for folder in ("photos", "path/to/images"):
+        write_pictures(tmp_path / folder, few, [1, 2, 1])
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fastcore.foundation.defaults.cpus", 0)  # forking takes longer than so few images
     return tmp_path
 
 
@@ -105,7 +104,7 @@ def urls(place, monkeypatch):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=place / "photos/animal")) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=place / "sample/animal")) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield [f"http://127.0.0.1:{server.server_port}/{name}" for name in ("cat.jpg", "horse.jpg")]
         server.shutdown()
@@ -133,7 +132,7 @@ def small_learner(path: Path):
 def given(code: str, place: Path, request) -> dict:
     "What a page may use without having made it: `path`, `learn`, `ds`, `idxs` and `urls`; only what it reads is made."
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
-    names = {"__name__": "__main__", "path": place / "photos"}
+    names = {"__name__": "__main__", "path": place / "sample"}
     if "urls" in used:
         names["urls"] = request.getfixturevalue("urls")
     if used & {"learn", "ds", "idxs"}:
