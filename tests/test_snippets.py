@@ -20,6 +20,7 @@ REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", *sorted(REPO.glob("docs/*.md"))]
 LANGUAGES = {"python", "bash", "json", "text", "toml", "csv", "html"}
 
+DOORS = ("imgclean", "python -m imgclean.benchmark")
 # Blocks marked `no-run`, as "page: first line" -> why; the test prints them.
 NOT_RUN: dict[str, str] = {}
 # Commands of the shell's door that are run; the lines of the others are parsed, which checks names, options and types.
@@ -201,19 +202,20 @@ def test_json_blocks_are_json():
 # The shell
 
 
-def door(line: list[str]):
-    "The click command that the words of a command line start, and the words that are left for it."
-    if line[0] == "imgclean":
+def door(words: list[str]) -> tuple:
+    "The app that a command line starts, and the words that are left for it."
+    if words[0] == "imgclean":
         from imgclean.cli import app
 
-        return get_command(app), line[1:]
+        return app, words[1:]
     from imgclean.benchmark.__main__ import app
 
-    return get_command(app), line[3:]
+    return app, words[3:]
 
 
-def innermost(command, words: list[str]):
+def innermost(app, words: list[str]) -> tuple:
     "The subcommand that `words` choose, and the words that are left; `None` for a name that there is not."
+    command = get_command(app)
     while command is not None and hasattr(command, "commands") and words and not words[0].startswith("-"):
         command, words = command.commands.get(words[0]), words[1:]
     return command, words
@@ -250,18 +252,6 @@ def options_of(command) -> set[str]:
     return {"--help"} | {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("-")}
 
 
-def test_commands_and_options_in_the_text_exist():
-    for page in PAGES:
-        for span in re.findall(
-            r"`((?:imgclean|python -m imgclean\.benchmark) [^`]+)`", page.read_text(encoding="utf-8")
-        ):
-            words = span.split()
-            command, left = innermost(*door(words))
-            assert command is not None, f"{page.name}: `{span}`"
-            named = {word.split("=")[0] for word in left if re.match(r"--?[a-z]", word)}
-            assert named <= options_of(command), f"{page.name}: `{span}`: {named - options_of(command)}"
-
-
 def commands(command, path: tuple[str, ...] = ()):
     "Each command below `command`, itself included, with the words that lead to it."
     yield path, command
@@ -269,22 +259,34 @@ def commands(command, path: tuple[str, ...] = ()):
         yield from commands(inner, (*path, name))
 
 
-@pytest.mark.parametrize("start", ["imgclean", "python -m imgclean.benchmark"])
+def test_commands_and_options_in_the_text_exist():
+    anywhere = set()
+    for start in DOORS:
+        for _, command in commands(get_command(door(start.split())[0])):
+            anywhere |= options_of(command)
+    for page in PAGES:
+        for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+            words, known = span.split(), anywhere
+            if span.startswith(tuple(f"{start} " for start in DOORS)):
+                command, words = innermost(*door(words))
+                assert command is not None, f"{page.name}: `{span}`"
+                known = options_of(command)
+            elif not span.startswith("--"):
+                continue
+            named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            assert named <= known, f"{page.name}: `{span}`: {named - known}"
+
+
+@pytest.mark.parametrize("start", DOORS)
 def test_help_names_every_option(start):
-    root, _ = door(start.split())
-    found = list(commands(root))
+    app, _ = door(start.split())
+    found = list(commands(get_command(app)))
     assert len(found) > 5
     for path, command in found:
-        # Wide enough for rich to break no name; click's own runner takes the command as it is.
-        from click.testing import CliRunner
-
-        result = CliRunner().invoke(root, [*path, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        wide = {"COLUMNS": "200", "TERM": "dumb"}  # so that rich breaks no name
+        result = CliRunner().invoke(app, [*path, "--help"], env=wide)
         text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
         assert result.exit_code == 0, (path, result.output)
         hidden = {o for p in command.params if getattr(p, "hidden", False) for o in p.opts}
-        missing = {
-            o
-            for o in options_of(command) - hidden
-            if not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)
-        }
-        assert not missing, f"{' '.join(path)} --help does not name {missing}"
+        named = {o for o in options_of(command) if re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)}
+        assert options_of(command) - hidden <= named, f"{' '.join(path)}: {options_of(command) - named}"
