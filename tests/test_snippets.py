@@ -218,7 +218,9 @@ def door(words: list[str]) -> tuple:
 def innermost(app, words: list[str]) -> tuple:
     "The subcommand that `words` choose, and the words that are left; `None` for a name that there is not."
     command = get_command(app)
-    while command is not None and hasattr(command, "commands") and words and not words[0].startswith("-"):
+    while (
+        hasattr(command, "commands") and words and re.match("[a-z]", words[0])
+    ):  # not COMMAND, not an option
         command, words = command.commands.get(words[0]), words[1:]
     return command, words
 
