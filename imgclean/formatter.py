@@ -22,6 +22,7 @@ from .features.backbones import PACKAGED, default_learner
 from .features.predictions import check_classifier, predict, split_of
 from .find.calibrate import check_precision
 from .find.clusters import find_pairs
+from .find.explain import explainer
 from .find.groups import Groups, Suspect, group_pairs
 from .find.keepers import Keep, check_keep
 from .find.labels import NEED_NEIGHBOURS, check_ranking
@@ -102,7 +103,7 @@ class DatasetFormatter:
         if min_precision is not None:
             check_precision(min_precision)  # before the long work
         check_keep(keep)
-        items, learn = _sources(learn, look_at, arch, ds_idx)
+        source, (items, learn) = learn, _sources(learn, look_at, arch, ds_idx)
         protected = {items.paths[k] for k in protected_items(items, protect)}  # before the long work
         if recipe == "article":
             pool_dim = 4
@@ -145,6 +146,7 @@ class DatasetFormatter:
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
         }  # fmt: skip
+        groups.explain = explainer(source, seen.layer.split(" + ")[-1], tfm, arch or PACKAGED)
         return seen.items, groups
 
     @classmethod

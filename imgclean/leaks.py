@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .dataset.frames import frame
 from .dataset.items import SPLITS, Items, ds_paths, split_name
 from .dataset.sources import items_of_folders, items_of_table
 from .features.backbones import evaluating
@@ -57,6 +58,7 @@ class Leaks:
         across = [g for g in self.duplicates if len({self.items.splits[k] for k in g} - {None}) > 1]
         groups = Groups(across, self.pairs, self.duplicates.settings)
         groups.found, groups.protected = self.duplicates.found, self.duplicates.protected
+        groups.explain = self.duplicates.explain
         return groups
 
     @cached_property
@@ -85,8 +87,6 @@ class Leaks:
 
     def df(self) -> pd.DataFrame:
         "One row for each of `pairs`: name, label and split of both images, score and grade."
-        import pandas as pd
-
         rows = []
         for (i, j, score), grade in zip(self.pairs, self.grades, strict=True):
             later, earlier = sorted((i, j), key=lambda k: -self.splits.index(self.items.splits[k]))
@@ -99,7 +99,8 @@ class Leaks:
                 }
             rows.append(row | {"score": score, "grade": grade})
         names = ("name", "label", "split")
-        return pd.DataFrame(rows, columns=[*names, *(f"copy_{name}" for name in names), "score", "grade"])
+        columns = [*names, *(f"copy_{name}" for name in names), "score", "grade"]
+        return frame(([row[c] for c in columns] for row in rows), columns)
 
     def report(self) -> pd.DataFrame:
         """One row for each two splits: images of `split`, how many are `leaked` from `copy_in`, and which share that is.
@@ -116,8 +117,6 @@ class Leaks:
 
     def by_label(self) -> pd.DataFrame:
         "The rows of `report` for each label by itself, the largest share first; unlabelled images are left out."
-        import pandas as pd
-
         rows = []
         for split, by in self._split_pairs():
             copies, members = self._copies(split, by), defaultdict(list)
@@ -130,7 +129,7 @@ class Leaks:
             ]
             rows += sorted(found, key=lambda row: (-row["share"], row["label"]))
         columns = ["split", "copy_in", "label", "images", "leaked", "share", "other_label"]
-        return pd.DataFrame(rows, columns=columns)
+        return frame(([row[c] for c in columns] for row in rows), columns)
 
     def _split_pairs(self) -> list[tuple[str, str]]:
         return [(later, earlier) for earlier, later in combinations(self.splits, 2)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .frames import frame
 from .images import image_extensions, image_size
 
 SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", test="test")
@@ -94,10 +95,8 @@ class Items:
 
     def df(self):
         "A DataFrame with the columns `name` (relative to `root`), `label` and `split`."
-        import pandas as pd  # here, since importing it takes longer than the whole package
-
-        names = [self.relpath(k) for k in range(len(self))]
-        return pd.DataFrame({"name": names, "label": self.labels, "split": self.splits})
+        names = map(self.relpath, range(len(self)))
+        return frame(zip(names, self.labels, self.splits, strict=True), ("name", "label", "split"))
 
     def dataloaders(
         self,

@@ -31,17 +31,17 @@ function render({ model, el }) {
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
   const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images", "aria-multiselectable": "true" });
+  const single = model.get("single"), explains = model.get("explains") === true;
   const { dialog, open, help, confirm } = makeDialogs({
-    button, plan, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
+    button, plan, explains, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
   });
   const at = (id) => cells.findIndex((c) => c.image.id === id);
-  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle([cells[at(id)].image]), other: (id) => notDuplicate([cells[at(id)].image], cells[at(id)].group) });
-  const single = model.get("single");
+  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, explains, toggle: (id) => toggle([cells[at(id)].image]), other: (id) => notDuplicate([cells[at(id)].image], cells[at(id)].group) });
   const looked = (model.get("grades") ?? []).length > 1; // there was a second look: similarities of groups are probabilities
   const suggest = single ? [] : [button("Accept suggestions on page", takePage),
     button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
-    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), apply, status);
+    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), model.get("applies") === false ? null : apply, status);
   const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], predicted: model.get("predicted") ?? [], single, set: (fields) => ask({ type: "filter", view, fields }) });
   const root = h("div", { className: "imgclean" }, bar, filters.bar, banner, live, grid, dialog);
   el.append(root);
@@ -142,7 +142,7 @@ function render({ model, el }) {
       drawn = null;
       ask({ type: "page", page });
     },
-    aligned(m) { comparison.aligned(m); },
+    aligned: (m) => comparison.aligned(m), explained: (m, buffers) => comparison.explained(m, buffers),
     reload() { pages.clear(); ask({ type: "page", page }); },
     done(m) {
       count(m.counts);

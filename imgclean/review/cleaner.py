@@ -18,6 +18,7 @@ from ..dataset.quarantine import Restored
 from ..find.keepers import human_bytes
 from .apply import Applied
 from .filters import Filter
+from .regions import shown_regions
 from .regroup import as_groups
 from .session import Review
 from .shown import jpeg, row
@@ -47,6 +48,10 @@ class ImageCleaner(anywidget.AnyWidget):
     grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
     predicted = traitlets.List(traitlets.Unicode()).tag(sync=True)  # classes to filter by
     deletes = traitlets.Bool(True).tag(sync=True)  # whether images may be marked for deletion
+    applies = traitlets.Bool(True).tag(sync=True)  # whether there is anything to apply
+    explains = traitlets.Bool(False).tag(
+        sync=True
+    )  # whether a model can say which regions of two images agree
     _review_class = Review  # what keeps the decisions
 
     def __init__(
@@ -71,6 +76,7 @@ class ImageCleaner(anywidget.AnyWidget):
         shown = dict(vocab=list(items.vocab), grades=self.review.grades)
         shown["predicted"] = sorted({g.predicted for g in groups} - {None})
         super().__init__(batch_size=batch_size, single=single, **shown)
+        self._explain, self.explains = groups.explain, groups.explain is not None
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
         self._filter, self._order = Filter(), list(range(len(self.review.groups)))
         self.review.on_change(self._show_change)
@@ -133,6 +139,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "pictures": self._send_pictures,
             "filter": self._set_filter,
             "align": self._send_alignment,
+            "explain": self._send_regions,
             "plan": self._send_plan,
             "do": self._act,
         }
@@ -178,6 +185,17 @@ class ImageCleaner(anywidget.AnyWidget):
         sizes = [review.items.size(k) for k in (left, right)]
         matrix = review.alignment(left, right, g)
         self.send({"type": "aligned", "left": left, "right": right, "sizes": sizes, "matrix": matrix})
+
+    def _send_regions(self, message: dict) -> None:
+        "Which regions of two images agree, as pictures to lay over them; or why that cannot be said."
+        if not self.explains:
+            raise ValueError("no model came with these groups")
+        items = self.review.items
+        pair = self.review._indices([message["left"], message["right"]])
+        answer, pictures = shown_regions(
+            self._explain, [items.paths[k] for k in pair], [items.size(k) for k in pair]
+        )
+        self.send({"type": "explained", "left": pair[0], "right": pair[1], **answer}, pictures)
 
     def _send_pictures(self, message: dict) -> None:
         "JPEGs of the items asked for; those that cannot be shown, with the reason."

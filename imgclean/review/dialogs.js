@@ -14,6 +14,7 @@ const KEYS = [
   ["u, Shift+U", "undo, redo"],
   ["l", "change the label"],
   ["Space", "compare at full size: s side by side, f flicker, x difference, v overlay, + − zoom"],
+  ["Space, then r", "which regions of the two agree, as the model sees them"],
   ["PageUp, PageDown, Home, End", "pages; first and last image of the page"],
   ["?, Esc", "this list; give the keyboard back to the notebook"],
 ];
@@ -34,8 +35,8 @@ function h(tag, props = {}, ...kids) {
   return node;
 }
 
-// The grid lends its button and what it does: plan(action), apply(details), back(), closed().
-function makeDialogs({ button, plan, apply, back, closed }) {
+// The grid lends its button, whether there is a model that explains, and what it does: plan(action), apply(details), back(), closed().
+function makeDialogs({ button, plan, explains, apply, back, closed }) {
   const dialog = h("dialog", { className: "imgclean-dialog", onclose: () => { closed(); back(); } });
 
   function open(...kids) {
@@ -44,7 +45,7 @@ function makeDialogs({ button, plan, apply, back, closed }) {
     if (!dialog.open) dialog.showModal();
   }
   function help() {
-    const rows = KEYS.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
+    const rows = KEYS.filter(([key]) => explains || key !== "Space, then r").map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
     open(h("h3", { textContent: "Keys" }), h("table", {}, ...rows), button("Close", () => dialog.close()));
   }
 
