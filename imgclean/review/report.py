@@ -13,8 +13,10 @@ from pathlib import Path
 
 from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
+from ..dataset.quarantine import leads_outside
 from ..dataset.stored import written_whole
 from .cleaner import HERE, SCRIPTS
+from .exchange import listing
 from .regroup import as_groups
 from .session import Review
 from .shown import ROW, jpeg, row
@@ -37,12 +39,12 @@ def write_report(
     """Path of an HTML file with the grid of `groups`: decide in a browser, export `decisions.json`, then `imgclean apply`.
 
     It starts from the decisions in the folder's ledger, if there are any, and changes none. Raises `FileNotFoundError` where an image of
-    the groups is gone, and what `Review` raises.
+    the groups is gone, `ValueError` where one lies outside of the dataset's root, and what `Review` raises.
     """
     review = Review(ds, as_groups(groups))
     items = _items(review)
     data = _data(review, items, dataset)
-    rows = None if dataset is not None else _rows(ds)
+    rows = None if dataset is not None else listing(ds)
     with written_whole(file) as f:
         for part in _page(review, items, data, rows):
             f.write(part.encode())
@@ -109,6 +111,11 @@ def _items(review: Review) -> list[dict]:
     "The images of the groups; those with the same bytes share a picture."
     names, labels, found, pictures = review.known.names, review.items.labels, [], {}
     for k in sorted({k for group in review.groups for k in group}):
+        if leads_outside(names[k]):
+            raise ValueError(
+                f"{names[k]} lies outside of {str(review.items.root)!r}, so no decision could name it; "
+                "give the dataset a root that holds all images"
+            )
         try:
             size, _, digest = review.known.fingerprint(k)
         except OSError as err:
@@ -133,10 +140,6 @@ def _group(review: Review, g: int) -> dict:
     group, shown = review.groups[g], row(review, g)
     onto = [review.alignment(group[0], image["id"], g) for image in shown["images"]]
     return {"images": group, "predicted": group.predicted, "row": shown, "onto": onto}
-
-
-def _rows(ds: Items) -> list[tuple[str, str | None, str | None]]:
-    return [(ds.relpath(k), ds.labels[k], ds.splits[k]) for k in range(len(ds))]
 
 
 def _in_order(review: Review, items: list[dict]) -> tuple[list[int], list[int]]:

@@ -13,6 +13,7 @@ from pictures import picture, write_pictures
 from imgclean.dataset.cleaned import content_digest
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
+from imgclean.review.exchange import read_decisions, reviewed
 from imgclean.review.report import write_report
 
 NAMES = (
@@ -90,7 +91,7 @@ def report(tmp_path):
     return items, groups, write_report(items, groups, tmp_path / "report.html")
 
 
-def test_decided_by_keys_exported_and_checked(report, chrome, axe):
+def test_decided_by_keys_exported_and_checked(report, chrome, axe, tmp_path):
     items, groups, path = report
     opened = Opened(chrome, path)
     page = opened.page
@@ -153,6 +154,10 @@ def test_decided_by_keys_exported_and_checked(report, chrome, axe):
     finally:
         opened.context.close()
     assert opened.wrong == []
+    (tmp_path / "decisions.json").write_text(text)
+    with reviewed(read_decisions(tmp_path / "decisions.json"), items, dry_run=True) as (review, taken):
+        assert taken.taken == 7 and not (taken.gone or taken.last or taken.differ)
+        assert [review.mark_of(k) or "" for k in range(len(items))] == wanted and review.is_apart(4, 5)
     found = json.loads(text)
     names = [items.relpath(k) for k in range(len(items))]
     assert found.pop("checksum") == f"{zlib.crc32(json.dumps(found, separators=(',', ':')).encode()):08x}"

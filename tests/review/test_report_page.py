@@ -404,3 +404,11 @@ def test_other_content_is_another_report(folder, tmp_path):
     assert digest() == first and re.fullmatch("[0-9a-f]{32}", first)
     shutil.copy(folder / "06.jpg", folder / "05.jpg")
     assert digest() != first
+
+
+def test_images_outside_of_the_root_are_refused(folder, tmp_path):
+    items = replace(Items.from_paths([folder / "00.jpg", folder / "01.jpg"]), root=tmp_path)
+    write_report(items, [Group((0, 1))], tmp_path / "r.html")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match=r"00\.jpg lies outside of .*; give the dataset a root"):
+        write_report(replace(items, root=tmp_path / "other"), [Group((0, 1))], tmp_path / "r.html")
