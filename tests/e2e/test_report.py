@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from pictures import picture, write_pictures
+from typer.testing import CliRunner
 
+from imgclean.cli import app
 from imgclean.dataset.cleaned import content_digest
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
@@ -166,6 +168,25 @@ def test_decided_by_keys_exported_and_checked(report, chrome, axe, tmp_path):
     assert found["groups"] == [{"images": [names[k] for k in g], "protected": [names[k] for k in g.protected]} for g in groups]  # fmt: skip
     assert found["files"] == {items.relpath(k): [items.n_bytes(k), content_digest(items.paths[k]).hex()] for k in range(len(items))}  # fmt: skip
     assert found["rows"] == [[name, label, None] for name, label in zip(names, LABELS, strict=True)]
+    _applied_and_restored(tmp_path / "decisions.json", items, wanted)
+
+
+def _applied_and_restored(decisions, items, wanted):
+    "What the page exported, from the shell: refused, tried, done, undone."
+    run, content = CliRunner(), [p.read_bytes() for p in items.paths]
+    gone = [k for k, mark in enumerate(wanted) if mark == "delete"]
+    command = ["apply", str(decisions), "--to", "quarantine"]
+    refused = run.invoke(app, command)
+    assert refused.exit_code == 2 and "would lose every copy" in refused.stderr
+    command.append("--lose-groups")
+    assert run.invoke(app, [*command, "--dry-run"]).exit_code == 0
+    assert [p.read_bytes() for p in items.paths] == content
+    done = run.invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert [k for k, p in enumerate(items.paths) if not p.exists()] == gone
+    back = run.invoke(app, ["restore", str(items.root)])
+    assert back.exit_code == 0 and [p.read_bytes() for p in items.paths] == content
+    assert "\x1b" not in refused.output + done.output + back.output
 
 
 def test_where_nothing_is_stored_the_page_says_so_and_asks_before_it_is_left(report, chrome):
