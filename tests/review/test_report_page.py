@@ -11,12 +11,12 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pages import blocks, data_of
 from pictures import write_pictures
 
 import imgclean.review
@@ -72,36 +72,6 @@ def javascript(request):
             page.close()
 
     return call
-
-
-class _Blocks(HTMLParser):
-    "Every element of a page, and the text of its scripts by id"
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.texts, self.attrs, self._id = [], {}, {}, None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag == "script":
-            self._id = dict(attrs).get("id", "module").removeprefix("imgclean-")
-            self.texts[self._id], self.attrs[self._id] = "", dict(attrs)
-
-    def handle_data(self, data):
-        if self._id:
-            self.texts[self._id] += data
-
-    def handle_endtag(self, tag):
-        self._id = None
-
-
-def blocks(page: Path) -> _Blocks:
-    return _Blocks(page.read_text(encoding="utf-8"))
-
-
-def data_of(page: Path) -> dict:
-    return json.loads(blocks(page).texts["data"])
 
 
 @pytest.fixture
