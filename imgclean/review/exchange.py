@@ -96,34 +96,29 @@ def sealed(data: Mapping) -> str:
     return text[:-1] + f',"checksum":"{_checksum(text)}"}}\n'
 
 
-def listing(items: Items) -> list[list]:  # [name, label, split] of each image
-    "A dataset as the file has it that no folder or table holds."
-    return [[items.relpath(k), items.labels[k], items.splits[k]] for k in range(len(items))]
-
-
-def grouped(review: Review) -> list[dict]:
-    "The groups of `review` as the file has them."
-    name = review.items.relpath
-    return [
-        {"images": [name(k) for k in g], "protected": [name(k) for k in g.protected]} for g in review.groups
-    ]
-
-
 def _as_data(review: Review, dataset: str | os.PathLike | None) -> dict:
     items, state = review.items, review._state
-    name, shown = items.relpath, {k for g in review.groups for k in g}
-    decided = {*state.marks, *state.labels, *(k for r in state.apart.relations for k in r.items)}
-    files = review.known.files(sorted(shown | decided))
-    by_name = dict(zip(review.known.names, map(name, range(len(items))), strict=True))
+    # Those of the review may be relative to another folder.
+    names = Identities(items, items.root).names
+    told = sorted({*(k for g in review.groups for k in g), *state.marks, *state.labels})
+    told += [k for relation in state.apart.relations for k in relation.items]
+    at = {name: k for k, name in enumerate(review.known.names)}
+    groups = [
+        {"images": [names[k] for k in g], "protected": [names[k] for k in g.protected]} for g in review.groups
+    ]
     return dict(zip(KEYS, (
         KIND, FORMAT, os.path.abspath(items.root), None if dataset is None else os.path.abspath(dataset),
-        listing(items) if dataset is None else None, grouped(review),
-        {by_name[n]: [size, digest] for n, (size, _, digest) in files.items()},
-        {name(k): mark for k, mark in sorted(state.marks.items())},
-        {name(k): label for k, label in sorted(state.labels.items())},
-        {name(k): items.labels[k] for k in sorted(state.labels)},
-        [[[name(k) for k in side] for side in relation] for relation in state.apart.relations],
+        _listing(items) if dataset is None else None, groups,
+        {names[at[n]]: [size, digest] for n, (size, _, digest) in review.known.files(told).items()},
+        {names[k]: mark for k, mark in sorted(state.marks.items())},
+        {names[k]: label for k, label in sorted(state.labels.items())},
+        {names[k]: items.labels[k] for k in sorted(state.labels)},
+        [[[names[k] for k in side] for side in relation] for relation in state.apart.relations],
     ), strict=True))  # fmt: skip
+
+
+def _listing(items: Items) -> list[list]:  # [name, label, split] of each image
+    return [[items.relpath(k), items.labels[k], items.splits[k]] for k in range(len(items))]
 
 
 def read_decisions(file: str | os.PathLike) -> Exported:

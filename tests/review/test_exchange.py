@@ -69,6 +69,27 @@ def test_a_dataset_that_is_a_list_is_listed(items, tmp_path, shop):
         assert review.deleted == [2]
 
 
+def test_names_are_relative_to_the_root_wherever_the_ledger_lies(items, shop, tmp_path):
+    (tmp_path / "out").mkdir()
+    review = Review(items, [Group((0, 2))], tmp_path / "out")
+    review.keep_best()
+    assert read_decisions(export_decisions(review, tmp_path / "d.json", shop)).mark == {
+        "cat/a.jpg": "keep",
+        "cat/c.jpg": "delete",
+    }
+
+
+def test_a_file_that_is_listed_twice(items, tmp_path):
+    "One of the two rows goes, as it may in a csv."
+    review = Review(items.subset([0, 1, 0]), [Group((0, 2))])
+    review.mark(2, "delete")
+    said = read_decisions(export_decisions(review, tmp_path / "d.json"))
+    again = items_listed(said, said.root)
+    assert [p.exists() for p in again.paths] == [True] * 3
+    with reviewed(said, again, dry_run=True) as (review, taken):
+        assert review.deleted == [2] and taken.taken == 1 and len(review.cleaned()) == 2
+
+
 def test_moved_files_are_found(file, shop):
     os.rename(shop / "cat/c.jpg", shop / "moved.jpg")
     items = Items.from_folder(shop)
