@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dataset.items import SPLITS, Items, ds_paths, split_name
+from .dataset.folders import SPLITS, split_name
+from .dataset.items import Items
+from .dataset.learners import ds_paths
 from .dataset.sources import items_of_folders, items_of_table
 from .features.backbones import evaluating
 from .find.cost import LeakCost, leak_cost

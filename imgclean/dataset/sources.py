@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .items import Items, root_of, split_name
+from .folders import split_name
+from .items import Items, root_of
 
 if TYPE_CHECKING:
     import pandas as pd
