@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .origin import Origin, rows_of
+from .origin import Origin, of_source, rows_of
 
 if TYPE_CHECKING:
     from .items import Items
@@ -30,6 +30,37 @@ class Loaders(Origin):
             loaders.append(dl.new(_part_of(dl.dataset, ks, labels), **size))
             start = stop
         return type(dls)(*loaders, *dls.loaders[len(SPLIT_OF) :], path=dls.path, device=dls.device)
+
+
+class Parted(Origin):
+    "fastai `Datasets`, with their splits"
+
+    def rebuild(self, items: Items) -> Any:
+        "Datasets of the rows that stay, in the same splits."
+        ds, rows = self.source, list(rows_of(items))
+        at = {row: k for k, row in enumerate(rows)}
+        splits = [[at[row] for row in map(int, split) if row in at] for split in ds.splits]
+        part = _part_of(ds, rows, self.relabeled(items))
+        for tl in part.tls:
+            tl.splits = type(ds.splits)(splits).map(type(ds.splits))
+        return part
+
+
+def items_of_datasets(ds, root: str | os.PathLike | None = None) -> Items:
+    "The images of fastai `Datasets` in the order of its items, with its splits."
+    from .items import Items, root_of
+
+    paths, (labels, several) = ds_paths(ds), _ds_labels(ds)
+    if not paths:
+        raise ValueError("the Datasets hold no images; build them from a folder, a csv or a list of files")
+    splits: list[str | None] = [None] * len(paths)
+    if sum(len(split) > 0 for split in ds.splits) > 1:
+        for name, split in zip(SPLIT_OF, ds.splits, strict=False):
+            for row in split:
+                splits[int(row)] = name
+    top = root_of(paths, root or os.path.commonpath([p.parent for p in map(Path.absolute, paths)]))
+    items = Items(tuple(paths), tuple(labels), tuple(splits), top, label_delim=";" if several else None)
+    return of_source(items, Parted(ds, items.labels))
 
 
 def _part_of(ds, ks: Sequence[int], labels: dict[int, str]):
