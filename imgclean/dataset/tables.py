@@ -115,9 +115,13 @@ def _read(path: Path, columns: Mapping[str, str] | None) -> tuple[dict[str, str]
         return find_columns(table.columns, columns), table
     sep = "\t" if path.suffix.lower() == ".tsv" else ","
     found = find_columns(pd.read_csv(path, sep=sep, nrows=0).columns, columns)
-    # Names and labels such as "NA" and "007" are texts.
-    texts = {column: str for key, column in found.items() if key != "is_valid"}
-    return found, pd.read_csv(path, sep=sep, converters=texts)
+    table = pd.read_csv(path, sep=sep, index_col=False)
+    texts = [column for key, column in found.items() if key != "is_valid"]
+    # Names and labels such as "NA" and "007" are texts, which pandas' own guesses would not leave as they are.
+    plain = pd.read_csv(path, sep=sep, index_col=False, usecols=texts, dtype=str, keep_default_na=False)
+    for column in texts:
+        table[column] = plain[column]
+    return found, table
 
 
 def _relabelled(column: pd.Series, rows: list[int], changed: dict[int, str]) -> Any:
