@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .dataset.defaults import NAME, Defaults
@@ -19,11 +20,20 @@ def with_defaults(
 ) -> tuple[Keep, set[Path], float | None]:
     "What is kept, which files are protected, and the share of true pairs: as given, else as `imgclean.toml` says."
     given = Defaults.of(items.root)
-    try:
-        check_keep(keep or given.keep or "best")
+    with _naming_file(items.root, keep is None):
+        kept = given.keep or "best" if keep is None else keep
+        check_keep(kept)
+    with _naming_file(items.root, not protect):
         protected = protected_items(items, protect or given.protect)
+    return kept, {items.paths[k] for k in protected}, given.min_precision
+
+
+@contextmanager
+def _naming_file(root: Path, is_files: bool) -> Iterator[None]:
+    "What is wrong with a value of the file is said with the file's name."
+    try:
+        yield
     except ValueError as err:
-        if keep is None and not protect:
-            raise ValueError(f"{str(items.root / NAME)!r}: {err}") from None
-        raise
-    return keep or given.keep or "best", {items.paths[k] for k in protected}, given.min_precision
+        if not is_files:
+            raise
+        raise ValueError(f"{str(root / NAME)!r}: {err}") from None
