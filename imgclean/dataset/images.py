@@ -24,6 +24,7 @@ PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), HEIC) | 
     ".avif": ("AVIF", None, "pip install 'pillow>=11.3'"),
 }
 SEVERAL = frozenset((*PLUGINS, ".avifs", ".gif", ".webp", ".png", ".apng", ".tif", ".tiff", ".mpo"))
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 PNG_START = 4096  # bytes in which nearly every PNG says whether it is animated
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .defaults import NAME, Defaults
 from .folders import folder_label, folder_split, label_from, walk, wanted
 from .images import image_size
-from .learners import Loaders, rows_of_dls
+from .learners import Loaders, OwnLoaders, rows_of_dls
 from .origin import Listed, Origin, of_source
 
 
@@ -225,7 +225,8 @@ class Items:
         DataLoaders that imgclean made from `Items` give back those.
         """
         if "imgclean_items" in vars(dls):
-            return dls.imgclean_items
+            own: Items = dls.imgclean_items
+            return of_source(own, OwnLoaders(dls, own.labels, own.paths))
         paths, labels, splits, delim = rows_of_dls(dls)
         root = root_of(paths, root or dls.path)
         items = cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)

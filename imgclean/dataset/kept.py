@@ -16,7 +16,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from .cleaned import FOLDER, sync_folder
-from .fetch import PNG_MODES
+from .images import PNG_MODES
 from .stored import read_json
 
 MARK = "source.json"

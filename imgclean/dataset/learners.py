@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,20 @@ class Loaders(Origin):
 
     def rebuild(self, items: Items) -> Any:
         "DataLoaders of the same transforms on the rows that stay; a dataset smaller than a batch is one batch."
-        dls, changed, start = self.source, self.relabeled(items), 0
+        dls, kept, changed = self.source, set(rows_of(items)), self.relabeled(items)
         loaders = []
-        for dl in dls.loaders[: len(SPLIT_OF)]:
-            stop = start + len(dl.dataset)
-            ks = [row - start for row in rows_of(items) if start <= row < stop]
-            labels = {row - start: label for row, label in changed.items() if start <= row < stop}
+        for dl, rows in zip(dls.loaders, self._rows(), strict=False):
+            ks = [k for k, row in enumerate(rows) if row in kept]
+            labels = {k: changed[rows[k]] for k in ks if rows[k] in changed}
             size = {"bs": max(1, min(dl.bs, len(ks)))} if dl.bs else {}
             loaders.append(dl.new(_part_of(dl.dataset, ks, labels), **size))
-            start = stop
         return type(dls)(*loaders, *dls.loaders[len(SPLIT_OF) :], path=dls.path, device=dls.device)
+
+    def _rows(self) -> Iterator[Sequence[int]]:
+        "The rows of each DataLoader's items."
+        start = 0
+        for dl in self.source.loaders[: len(SPLIT_OF)]:
+            yield range(start, start := start + len(dl.dataset))
 
 
 class Parted(Origin):
@@ -61,6 +65,19 @@ def items_of_datasets(ds, root: str | os.PathLike | None = None) -> Items:
     top = root_of(paths, root or os.path.commonpath([p.parent for p in map(Path.absolute, paths)]))
     items = Items(tuple(paths), tuple(labels), tuple(splits), top, label_delim=";" if several else None)
     return of_source(items, Parted(ds, items.labels))
+
+
+class OwnLoaders(Loaders):
+    "`DataLoaders` that imgclean made of items, in an order of their own"
+
+    def __init__(self, source: Any, labels: tuple[str | None, ...], paths: tuple[Path, ...]):
+        super().__init__(source, labels)
+        self.paths = paths  # of the rows
+
+    def _rows(self) -> Iterator[Sequence[int]]:
+        row_of = {path: row for row, path in enumerate(self.paths)}
+        for dl in self.source.loaders[: len(SPLIT_OF)]:
+            yield [row_of[path] for path in ds_paths(dl.dataset)]
 
 
 def _part_of(ds, ks: Sequence[int], labels: dict[int, str]):

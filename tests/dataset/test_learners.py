@@ -65,6 +65,17 @@ def test_a_small_rest_is_one_batch(shop):
     assert [len(xb) for xb, _ in out.train] == [2] and len(out.valid_ds) == 1
 
 
+def test_dataloaders_that_imgclean_made_come_back_too(shop):
+    from imgclean.features.backbones import default_learner
+
+    items = read_source(shop)
+    ours = read_source(default_learner(items))
+    assert ours == items and ours.dropped() == []
+    out = replace(ours, labels=("dog", *items.labels[1:])).subset([0, 2, 3, 6, 7]).as_source()
+    back = sorted(zip(read_source(out).paths, read_source(out).labels, strict=True))
+    assert back == [(items.paths[k], "dog" if k in (0, 6, 7) else "cat") for k in (0, 2, 3, 6, 7)]
+
+
 def test_labels_that_the_classes_do_not_have_are_refused(shop):
     items = read_source(loaders(shop))
     with pytest.raises(ValueError, match="'bird' is none of the DataLoaders' classes cat, dog"):
