@@ -248,7 +248,8 @@ def _unpack(shard: Shard, folder: Path) -> None:
 
 
 def _wrong_name(name: str) -> str | None:
-    if not name or "\0" in name or leads_outside(name, PurePosixPath) or leads_outside(name, PureWindowsPath):
+    # As Windows reads it, which knows drives and backslashes beside all that others know.
+    if not name or "\0" in name or leads_outside(name, PureWindowsPath):
         return "a name that leads out of its folder"
     return "a name with a backslash" if "\\" in name else None
 

@@ -69,8 +69,6 @@ def _opened(path: str | os.PathLike | BinaryIO) -> Image.Image:
     except UnidentifiedImageError:
         if not _plugins():
             raise
-        if hasattr(path, "seek"):
-            path.seek(0)
         return Image.open(path)
 
 

@@ -59,6 +59,7 @@ def test_patterns_fit_what_a_slow_matcher_says(name, include, exclude):
         ("*.png", ["cat/3.png"]),
         ("cat/*.png", ["cat/3.png"]),
         ("cat/**", ["cat/thumbs/2.jpg", "cat/3.png"]),
+        ("thumbs.jpg/**", []),
         ("**/2.*", ["cat/thumbs/2.jpg"]),
     ],
 )

@@ -14,12 +14,12 @@ def in_bytes(datasets, n: int = 4):
     features = datasets.Features(
         {
             "note": datasets.Value("string"),
-            "picture": datasets.Image(),
             "label": datasets.ClassLabel(names=CLASSES),
+            "picture": datasets.Image(),
         }
     )
     images = [{"bytes": jpeg(k), "path": None} for k in range(n)]
-    rows = {"note": [f"n{k}" for k in range(n)], "picture": images, "label": [k % 2 for k in range(n)]}
+    rows = {"note": [f"n{k}" for k in range(n)], "label": [k % 2 for k in range(n)], "picture": images}
     return datasets.Dataset.from_dict(rows, features=features)
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_dataset_of_images_is_said():
     ds = in_bytes(datasets)
     with pytest.raises(ValueError, match="no column of type Image is in the Dataset, which has note"):
         read_source(ds.select_columns(["note"]))
-    with pytest.raises(ValueError, match="there is no column 'x'; the Dataset has note, picture, label"):
+    with pytest.raises(ValueError, match="there is no column 'x'; the Dataset has note, label, picture"):
         read_source(ds, columns={"name": "x"})
     with pytest.raises(ValueError, match="has no rows"):
         read_source(ds.select([]))
