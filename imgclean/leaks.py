@@ -101,7 +101,8 @@ class Leaks:
                 }
             rows.append(row | {"score": score, "grade": grade})
         names = ("name", "label", "split")
-        return pd.DataFrame(rows, columns=[*names, *(f"copy_{name}" for name in names), "score", "grade"])
+        columns = [*names, *(f"copy_{name}" for name in names), "score", "grade"]
+        return pd.DataFrame(rows, columns=columns, dtype=object).astype({"score": float})
 
     def report(self) -> pd.DataFrame:
         """One row for each two splits: images of `split`, how many are `leaked` from `copy_in`, and which share that is.

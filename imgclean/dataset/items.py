@@ -100,7 +100,8 @@ class Items:
         import pandas as pd  # here, since importing it takes longer than the whole package
 
         names = [self.relpath(k) for k in range(len(self))]
-        return pd.DataFrame({"name": names, "label": self.labels, "split": self.splits})
+        # As objects: where pyarrow is installed, pandas' texts are UTF-8, which not every file name is.
+        return pd.DataFrame({"name": names, "label": self.labels, "split": self.splits}, dtype=object)
 
     def as_source(self) -> Any:
         """These images, with their labels, as the type that `read_source` was given, see docs/datasets.md.

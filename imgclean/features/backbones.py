@@ -123,7 +123,7 @@ def _dls(items: Items, size: int) -> DataLoaders:
         # Squeezing shows the model the whole picture; a crop would hide what was cropped from a copy.
         item_tfms=Resize(size, method=ResizeMethod.Squish),
     )
-    df = items.df().assign(path=[str(p) for p in items.paths]).fillna({"label": ""})
+    df = items.df().assign(path=list(items.paths)).fillna({"label": ""})
     dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
     dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
     dls.imgclean_size = size  # more pixels a side are not needed: JPEGs may be decoded at a reduced scale
