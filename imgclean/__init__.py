@@ -39,6 +39,8 @@ _HOMES = {
     "default_learner": "features.backbones",
     "embed": "features.activations",
     "explain_pair": "find.explain",
+    "export_decisions": "review.exchange",
+    "find_label_errors": "label_errors",
     "find_leaks": "leaks",
     "find_pairs": "find.clusters",
     "find_similar": "query",

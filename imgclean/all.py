@@ -20,11 +20,13 @@ from .find.similarity import comb_similarity, nearest, similar_pairs, similar_pa
 from .find.splits import leak_free_column, leak_free_splitter
 from .formatter import DatasetFormatter
 from .judging import calibrate_by_review, pairs_to_judge
+from .label_errors import find_label_errors
 from .leaks import Leaks, find_leaks, leak_report
 from .query import Index, build_index, find_similar
 from .review.cleaner import ImageCleaner
 from .review.confusion import ClassConfusion
 from .review.corrector import PredictionsCorrector
+from .review.exchange import export_decisions
 from .review.session import Review
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "default_learner",
     "embed",
     "explain_pair",
+    "export_decisions",
+    "find_label_errors",
     "find_leaks",
     "find_pairs",
     "find_similar",

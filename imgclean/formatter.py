@@ -23,6 +23,7 @@ from .features.backbones import PACKAGED, default_learner
 from .features.predictions import check_classifier, predict, split_of
 from .find.calibrate import check_precision
 from .find.clusters import find_pairs
+from .find.explain import explainer
 from .find.groups import Groups, Suspect, group_pairs
 from .find.keepers import Keep, check_keep
 from .find.labels import NEED_NEIGHBOURS, check_ranking
@@ -107,7 +108,7 @@ class DatasetFormatter:
             check_precision(min_precision)  # before the long work
         if keep is not None:
             check_keep(keep)
-        items, learn = _sources(learn, look_at, arch, ds_idx)
+        source, (items, learn) = learn, _sources(learn, look_at, arch, ds_idx)
         keep, protected, share = with_defaults(items, keep, protect)  # before the long work
         if min_precision is None and not by_cosine:
             min_precision = share
@@ -155,6 +156,7 @@ class DatasetFormatter:
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
         }  # fmt: skip
+        groups.explain = explainer(source, seen.layer.split(" + ")[-1], tfm, arch or PACKAGED)
         return items, groups
 
     @classmethod

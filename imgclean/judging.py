@@ -40,7 +40,7 @@ def pairs_to_judge(
     for group in groups:
         group.dataset = key
     judged = Groups(groups, asked, idxs.settings)
-    judged.protected = idxs.protected
+    judged.protected, judged.explain = idxs.protected, idxs.explain
     judged.found = replace(found, pairs=asked)
     return judged
 
@@ -72,6 +72,7 @@ def calibrate_by_review(
         replace(found, pairs=kept, cut=calibration.cut, calibration=calibration, first=first, answers=answers)
     )
     groups.settings, groups.seconds = idxs.settings | groups.settings, idxs.seconds
+    groups.explain = idxs.explain
     return groups
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .dataset.folders import SPLITS, split_name
+from .dataset.frames import frame
 from .dataset.items import Items
 from .dataset.learners import ds_paths
 from .dataset.sources import read_source
@@ -59,6 +60,7 @@ class Leaks:
         across = [g for g in self.duplicates if len({self.items.splits[k] for k in g} - {None}) > 1]
         groups = Groups(across, self.pairs, self.duplicates.settings)
         groups.found, groups.protected = self.duplicates.found, self.duplicates.protected
+        groups.explain = self.duplicates.explain
         return groups
 
     @cached_property
@@ -87,8 +89,6 @@ class Leaks:
 
     def df(self) -> pd.DataFrame:
         "One row for each of `pairs`: name, label and split of both images, score and grade."
-        import pandas as pd
-
         rows = []
         for (i, j, score), grade in zip(self.pairs, self.grades, strict=True):
             later, earlier = sorted((i, j), key=lambda k: -self.splits.index(self.items.splits[k]))
@@ -102,7 +102,7 @@ class Leaks:
             rows.append(row | {"score": score, "grade": grade})
         names = ("name", "label", "split")
         columns = [*names, *(f"copy_{name}" for name in names), "score", "grade"]
-        return pd.DataFrame(rows, columns=columns, dtype=object).astype({"score": float})
+        return frame(([row[c] for c in columns] for row in rows), columns)
 
     def report(self) -> pd.DataFrame:
         """One row for each two splits: images of `split`, how many are `leaked` from `copy_in`, and which share that is.
@@ -119,8 +119,6 @@ class Leaks:
 
     def by_label(self) -> pd.DataFrame:
         "The rows of `report` for each label by itself, the largest share first; unlabelled images are left out."
-        import pandas as pd
-
         rows = []
         for split, by in self._split_pairs():
             copies, members = self._copies(split, by), defaultdict(list)
@@ -133,7 +131,7 @@ class Leaks:
             ]
             rows += sorted(found, key=lambda row: (-row["share"], row["label"]))
         columns = ["split", "copy_in", "label", "images", "leaked", "share", "other_label"]
-        return pd.DataFrame(rows, columns=columns)
+        return frame(([row[c] for c in columns] for row in rows), columns)
 
     def _split_pairs(self) -> list[tuple[str, str]]:
         return [(later, earlier) for earlier, later in combinations(self.splits, 2)]

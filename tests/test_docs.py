@@ -16,20 +16,6 @@ README = (REPO / "README.md").read_text(encoding="utf-8")
 DOCS = "\n".join(p.read_text(encoding="utf-8") for p in sorted(REPO.glob("docs/*.md"))) + README
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_readmes_first_lines_run(sample, monkeypatch):
-    from imgclean.features.backbones import default_learner
-
-    (code,) = blocks(README, "python")
-    names = {"learn": default_learner(sample.path), "path": sample.path}
-    exec(code, names)
-    assert len(names["idxs"]) == 8 and names["cleaner"].review.path == sample.path
-    assert len(names["dls"].train_ds) + len(names["dls"].valid_ds) == 36
-
-
 def test_the_readme_has_exactly_two_set_up_lines():
     lines = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
     assert len(lines) == 2 and lines[0].endswith("imgclean demo") and "pytest" in lines[1]

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,10 @@ from torchvision.transforms import Resize as SquishTo
 from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
 from imgclean.find.choose import MOST_EXACT
+from imgclean.find.explain import explain_pair
 from imgclean.find.keepers import POLICIES
 from imgclean.formatter import DatasetFormatter, groups_of
+from imgclean.review.cleaner import ImageCleaner
 
 # The article's two functions, as slow and as obvious as they are there.
 
@@ -102,6 +106,19 @@ def test_a_learner_may_look_at_other_images(shop, tmp_path):
         DatasetFormatter.from_similars(learn, look_at=Items.from_folder(shop).subset([]))
 
 
+def test_groups_can_say_which_regions_agree_and_are_pickled_without_that(shop, tmp_path):
+    learn = default_learner(shop, "resnet18", pretrained=False)
+    ds, idxs = DatasetFormatter.from_similars(learn, ["0.6", "0.7"], min_similarity=0.999, progress=False)
+    pair = [ds.paths[k] for k in idxs[0][:2]]
+    deepest = explain_pair(*pair, learn, "0.7", show=False)
+    for region, m in zip(idxs.explain(*pair), deepest, strict=True):
+        np.testing.assert_array_equal(region.map, m)
+    again = pickle.loads(pickle.dumps(idxs))
+    assert again == idxs and again.explain is None
+    learn.export(tmp_path / "learn.pkl")  # nothing of ours hangs on it
+    assert ImageCleaner(ds, idxs).explains and not ImageCleaner(ds, again).explains
+
+
 def test_a_plain_module_looks_at_a_folder(shop):
     torch.manual_seed(0)
     model = torchvision.models.resnet18().eval()
@@ -111,6 +128,8 @@ def test_a_plain_module_looks_at_a_folder(shop):
     found = [sorted(items.relpath(k) for k in group) for group in idxs]
     assert sorted(found) == [["cat/a.jpg", "cat/c.jpg", "dog/a.jpg"], ["dog/b.jpg", "dog/d.jpg"]]
     assert idxs.settings["arch"] == "ResNet" and idxs.settings["layer"] == "layer4"
+    first, _ = idxs.explain(*(items.paths[k] for k in idxs[0][:2]))
+    assert first.map.min() > 0.999 and first.map.shape == (2, 2)
     with pytest.raises(ValueError, match="a ResNet holds no images; give look_at="):
         DatasetFormatter.from_similars(model, **look)
     with pytest.raises(ValueError, match="arch is 'resnet34', but a ResNet is given"):

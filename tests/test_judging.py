@@ -27,6 +27,7 @@ def test_a_person_sees_pairs_of_both_kinds(looked):
     sides = {(max(g), min(g)) in taken for g in asked}
     assert sides == {True, False}
     assert len(asked.found.checks) == len(asked.pairs) == len(asked)
+    assert asked.explain is idxs.explain is not None
 
 
 def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
@@ -42,6 +43,7 @@ def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
     pairs = {(i, j): p for i, j, p in new.pairs}
     assert pairs[max(asked[yes]), min(asked[yes])] == 1
     assert (max(asked[no]), min(asked[no])) not in pairs
+    assert new.explain is idxs.explain
     assert new.settings["cut"] == new.found.cut == new.found.calibration.cut
     assert len(new.found.checks) == len(new.pairs) and new.found.candidates is idxs.found.candidates
     assert new.settings.keys() == idxs.settings.keys() and new.seconds["look"] == idxs.seconds["look"]

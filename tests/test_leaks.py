@@ -104,6 +104,7 @@ def test_they_are_reported_for_each_two_splits_and_each_label(leaks):
 
 
 def test_the_groups_go_into_the_grid(leaks, tmp_path):
+    assert leaks.groups.explain is leaks.duplicates.explain is not None
     cleaner = ImageCleaner(leaks.items, leaks.groups, tmp_path)
     assert all(cleaner.review.is_leak(g) for g in range(4)) and cleaner.grades != ["exact"]
     assert len(cleaner.review.groups) == 4 and cleaner.review.grade(0) == "exact"

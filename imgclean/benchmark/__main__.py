@@ -1,10 +1,23 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`, `… page`, `… startup`."""
 
 from __future__ import annotations
 
 import typer
 
-from . import accuracy, cifar, copies, features, indexes, labels, leaks, search, siamese, transformed
+from . import (
+    accuracy,
+    cifar,
+    copies,
+    features,
+    indexes,
+    labels,
+    leaks,
+    page,
+    search,
+    siamese,
+    startup,
+    transformed,
+)
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -20,8 +33,10 @@ app.command()(copies.copies)
 app.command()(features.features)
 app.command()(labels.labels)
 app.command()(leaks.leaks)
+app.command()(page.page)
 app.command()(search.search)
 app.command()(siamese.siamese)
+app.command()(startup.startup)
 app.command()(transformed.transformed)
 app.command()(indexes.indexes)
 

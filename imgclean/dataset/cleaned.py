@@ -10,6 +10,7 @@ import hashlib
 import json
 import operator
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,11 @@ class Ledger:
                     continue
                 if isinstance(line, dict):
                     yield line
+
+    def copy_to(self, path: str | os.PathLike) -> None:
+        "Write the same lines into another file; none where this ledger has no file yet."
+        if self.path.is_file():
+            shutil.copyfile(self.path, path)
 
     def append(self, line: dict) -> None:
         "Write `line` and return when it is on the disk."

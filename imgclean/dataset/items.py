@@ -12,6 +12,7 @@ from typing import Any
 
 from .defaults import NAME, Defaults
 from .folders import folder_label, folder_split, label_from, walk, wanted
+from .frames import frame
 from .images import image_size
 from .learners import Loaders, OwnLoaders, rows_of_dls
 from .origin import Listed, Origin, of_source
@@ -97,11 +98,8 @@ class Items:
 
     def df(self):
         "A DataFrame with the columns `name` (relative to `root`), `label` and `split`."
-        import pandas as pd  # here, since importing it takes longer than the whole package
-
-        names = [self.relpath(k) for k in range(len(self))]
-        # As objects: where pyarrow is installed, pandas' texts are UTF-8, which not every file name is.
-        return pd.DataFrame({"name": names, "label": self.labels, "split": self.splits}, dtype=object)
+        names = map(self.relpath, range(len(self)))
+        return frame(zip(names, self.labels, self.splits, strict=True), ("name", "label", "split"))
 
     def as_source(self) -> Any:
         """These images, with their labels, as the type that `read_source` was given, see docs/datasets.md.

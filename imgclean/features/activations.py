@@ -77,7 +77,7 @@ def embed(
         raise ValueError(f"dtype is {dtype}; give 'float32' or 'float16'")
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; give one of {', '.join(PRECISIONS)}, or None")
-    model, inputs, device = _looker(source, tfm)
+    model, inputs, device = looker(source, tfm)
     looked = Looked(inputs, items.paths, max_pixels)
     lanes = lanes_for(device, len(items), num_workers)
     with evaluating(model), torch.no_grad(), memory_kept(device), threads(1 if lanes else None):
@@ -296,7 +296,7 @@ class _Pass:
         return vectors.astype(self.dtype, copy=False)
 
 
-def _looker(source, tfm) -> tuple[nn.Module, LearnerInputs | ModuleInputs, torch.device]:
+def looker(source, tfm=None) -> tuple[nn.Module, LearnerInputs | ModuleInputs, torch.device]:
     "The model, what it sees of an image, and the device to compute on."
     if isinstance(source, Learner):
         if tfm is not None:

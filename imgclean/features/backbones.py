@@ -23,11 +23,13 @@ from fastai.vision.all import (
     Resize,
     ResizeMethod,
     imagenet_stats,
+    load_learner,
     model_meta,
     vision_learner,
 )
 from torch import nn
 
+from ..dataset.frames import frame
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
 from ..dataset.sources import read_source
@@ -123,7 +125,9 @@ def _dls(items: Items, size: int) -> DataLoaders:
         # Squeezing shows the model the whole picture; a crop would hide what was cropped from a copy.
         item_tfms=Resize(size, method=ResizeMethod.Squish),
     )
-    df = items.df().assign(path=list(items.paths)).fillna({"label": ""})
+    df = frame(
+        ((str(p), label or "") for p, label in zip(items.paths, items.labels, strict=True)), ("path", "label")
+    )
     dls = block.dataloaders(df, path=Path(items.root), bs=min(64, len(train)))
     dls.imgclean_items = items  # so that finding looks at these, in their order, split or not
     dls.imgclean_size = size  # more pixels a side are not needed: JPEGs may be decoded at a reduced scale
@@ -258,3 +262,21 @@ def evaluating(model: nn.Module):
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def exported_learner(path: str | os.PathLike) -> Learner:
+    """What fastai's `Learner.export` wrote into `path`; loading it runs the code that it holds.
+
+    Raises `FileNotFoundError`, and `ValueError` for anything else.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {str(path)!r}; give what Learner.export wrote")
+    try:
+        learn = load_learner(path)
+    except Exception as err:  # unpickling raises nearly every class of exception
+        raise ValueError(
+            f"{str(path)!r} is no Learner that can be loaded here ({err}); export it anew"
+        ) from err
+    if not isinstance(learn, Learner):
+        raise ValueError(f"{str(path)!r} holds a {type(learn).__name__}; give what Learner.export wrote")
+    return learn

@@ -22,6 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.learners import image_tfms, source_stage
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in parts of an image's width and height
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 class LearnerInputs:
     "What a Learner's own transforms for validation make of an image"
@@ -50,10 +53,7 @@ class LearnerInputs:
 
 def batch_of(learn: Learner, path: str | os.PathLike) -> torch.Tensor:  # (1, c, h, w), on the model's device
     "One image as the Learner sees it in validation; raises `UnreadableImage`."
-    inputs = LearnerInputs(learn)
-    image = open_image(path, inputs.size)
-    x = inputs.tensor(image.convert(inputs.mode) if inputs.mode else Path(path))
-    return inputs.batch(x[None].to(next(learn.model.parameters()).device))
+    return seen_of(LearnerInputs(learn), path, next(learn.model.parameters()).device)[0]
 
 
 class ModuleInputs:
@@ -84,6 +84,59 @@ class ModuleInputs:
     def batch(self, xb: torch.Tensor) -> torch.Tensor:
         "The batch as it is."
         return xb
+
+
+def seen_of(
+    inputs: LearnerInputs | ModuleInputs, path: str | os.PathLike, device: torch.device
+) -> tuple[torch.Tensor, Box]:  # (1, c, h, w) on `device`, and where in the image that lies
+    "One image as a model sees it, and which part of it that is; raises `UnreadableImage`."
+    image = open_image(path, inputs.size)
+    x = inputs.tensor(image.convert(inputs.mode) if inputs.mode else Path(path))
+    return inputs.batch(x[None].to(device)), _seen_part(inputs, image.size, device)
+
+
+def _seen_part(inputs: LearnerInputs | ModuleInputs, size: tuple[int, int], device: torch.device) -> Box:
+    """Which part of an image of `size` the transforms leave, beyond its edges where they pad.
+
+    Read off pictures made on the spot: black, white, brighter from left to right, and from top to bottom.
+    """
+    if not inputs.mode:
+        return WHOLE
+    flat = (_seen(inputs, Image.new("L", (64, 64), v), device) for v in (0, 255))
+    black, white = (float(z[z.shape[0] // 2, z.shape[1] // 2]) for z in flat)
+    if not abs(white - black) > 1e-6:  # each picture has a scale of its own
+        return WHOLE
+    ramps = [np.uint8(255 * (np.arange(n) + 0.5) / n + 0.5) for n in size]
+    drawn = Image.fromarray(ramps[0][None]), Image.fromarray(ramps[1][:, None])
+    x, y = (_seen(inputs, ramp.resize(size, Image.Resampling.NEAREST), device) for ramp in drawn)
+    rows, columns = map(_middle, x.shape)
+    across, down = (
+        ((z[rows, columns] - black) / (white - black)).mean(axis) for axis, z in enumerate((x, y))
+    )
+    (left, right), (top, bottom) = (
+        _edges(across, columns.start, x.shape[1]),
+        _edges(down, rows.start, x.shape[0]),
+    )
+    return left, top, right, bottom
+
+
+def _seen(
+    inputs: LearnerInputs | ModuleInputs, image: Image.Image, device: torch.device
+) -> np.ndarray:  # (h, w)
+    "A grey picture after the transforms."
+    xb = inputs.batch(inputs.tensor(image.convert(inputs.mode))[None].to(device))
+    return xb[0].as_subclass(torch.Tensor).float().mean(0).cpu().numpy()
+
+
+def _middle(n: int) -> slice:
+    "The middle quarter, where nothing is padded, mirrored or faded."
+    return slice(3 * n // 8, n - 3 * n // 8)
+
+
+def _edges(places: np.ndarray, start: int, n: int) -> tuple[float, float]:
+    "Where a line through the `places` of the pixels from `start` on begins and ends, `n` pixels apart."
+    slope, first = np.polyfit(np.arange(start, start + len(places)), places, 1)
+    return float(first - slope / 2), float(first + slope * (n - 0.5))
 
 
 class Looked(Dataset):

@@ -169,6 +169,20 @@ def _targets(items: Items, classes: Sequence[str], several: bool) -> torch.Tenso
 def _losses(learn: Learner, raw: torch.Tensor, targets: torch.Tensor) -> np.ndarray:  # (n,) float32
     "The loss of each image, several numbers an image averaged, as fastai does."
     device = next((p.device for p in learn.model.parameters()), raw.device)  # weights of classes are there
-    with learn.loss_not_reduced(), torch.no_grad():
-        loss = learn.loss_func(raw.to(device), targets.to(device))
+    with torch.no_grad():
+        loss = _loss_of_each(learn, raw.to(device), targets.to(device))
     return loss.reshape(len(raw), -1).mean(1).float().cpu().numpy()
+
+
+def _loss_of_each(
+    learn: Learner, raw: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:  # n numbers or n c
+    "As fastai takes it, by `reduction='none'`; a loss that knows none sees one image at a time."
+    try:
+        with learn.loss_not_reduced():
+            loss = learn.loss_func(raw, targets)
+        if loss.numel() >= len(raw):
+            return loss
+    except TypeError:
+        pass
+    return torch.stack([learn.loss_func(raw[k : k + 1], targets[k : k + 1]).mean() for k in range(len(raw))])

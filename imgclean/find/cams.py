@@ -65,6 +65,8 @@ def show_cam(
     *,
     alpha: float = 0.6,  # of the map
     limits: tuple[float, float] | None = None,  # values of the darkest and the brightest; default: its own
+    box: tuple[float, float, float, float]
+    | None = None,  # left, top, right, bottom in parts of the image's sides
 ):
     "The image with the map laid over it, bright where it is high, on the axis that is returned."
     import matplotlib.pyplot as plt
@@ -75,9 +77,11 @@ def show_cam(
     ctx = ctx or plt.subplots()[1]
     low, high = limits or (float(cam_map.min()), float(cam_map.max()))
     height, width = image.shape[:2]
+    left, top, right, bottom = box or (0, 0, 1, 1)
     ctx.imshow(image, cmap="gray" if image.ndim == 2 else None)
     ctx.imshow(
-        cam_map, extent=(0, width, height, 0), alpha=alpha, interpolation="bilinear", cmap="magma", vmin=low, vmax=max(high, low + 1e-6)
+        cam_map, extent=(left * width, right * width, bottom * height, top * height), alpha=alpha, interpolation="bilinear", cmap="magma", vmin=low, vmax=max(high, low + 1e-6)
     )  # fmt: skip
+    ctx.set(xlim=(0, width), ylim=(height, 0))
     ctx.axis("off")
     return ctx

@@ -16,7 +16,7 @@ from ..features.backbones import evaluating
 from ..features.inputs import batch_of
 from ..features.predictions import predict
 from .explain import pair_cams, show_maps
-from .siamese import SiameseImage, encodings, eye_of, siamese_scores
+from .siamese import SiameseImage, encoded, eye_of, siamese_scores
 from .similarity import nearest
 
 
@@ -35,13 +35,12 @@ class SimilarityFinder:
     ):
         self.clearn, self.slearn = classifier_learner, siamese_learner
         items = files if isinstance(files, Items) else Items.from_paths(files)
-        vectors, self.items = encodings(siamese_learner, items, progress=False)
-        self.vectors = vectors
+        self._eye = eye_of(siamese_learner, items)
+        self.vectors, self.items = encoded(self._eye, items, progress=False)
         self.labels = self._labels(label_func)
         self.lbl2files = defaultdict(list)
         for path, label in zip(self.items.paths, self.labels, strict=True):
             self.lbl2files[label].append(path)
-        self._eye = eye_of(siamese_learner, self.items)
         self._asked: dict[Path, np.ndarray] = {}
         self.pair: tuple[Path, Path] | None = None  # of the last `predict`
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -59,9 +60,12 @@ class Groups(list):
         self.found: object | None = None  # what a second look found, see `cascade.Found`
         # The groups of another `found` of these images.
         self.regroup: Callable[[object], Groups] | None = None
+        # Of two files: which of their regions agree, see `explain.explainer`.
+        self.explain: Callable[[os.PathLike, os.PathLike], Sequence] | None = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "regroup": None}  # holds the vectors, and cannot be pickled
+        # They hold vectors and a model, and cannot be pickled.
+        return {**self.__dict__, "regroup": None, "explain": None}
 
 
 def group_pairs(

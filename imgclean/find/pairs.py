@@ -90,18 +90,19 @@ class Pairs:
 
     def to_parquet(self, path: str | os.PathLike) -> None:
         "Writes the table of `df` as a parquet file; raises `ImportError` where nothing can write parquet."
-        _needs_parquet()
+        check_parquet()
         self.df().to_parquet(path)
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike) -> Pairs:
         "`Pairs` from a file of `to_parquet`; raises `ImportError` where nothing can read parquet."
-        _needs_parquet()
+        check_parquet()
         import pandas as pd
 
         return cls.from_df(pd.read_parquet(path))
 
 
-def _needs_parquet() -> None:
+def check_parquet() -> None:
+    "Raises `ImportError` where nothing can read or write parquet."
     if not (find_spec("pyarrow") or find_spec("fastparquet")):
         raise ImportError("parquet files need pyarrow, which is not installed; run `pip install pyarrow`")

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from fastai.callback.fp16 import to_fp16
 from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import (
     AvgMetric,
@@ -181,7 +180,7 @@ def siamese_learner(
     loss = LabelSmoothingCrossEntropyFlat() if label_smoothing else CrossEntropyLossFlat()
     learn = Learner(dls, model, loss_func=loss, splitter=siamese_splitter, metrics=accuracy, **kwargs)
     learn.freeze()
-    return to_fp16(learn) if fp16 else learn
+    return learn.to_fp16() if fp16 else learn
 
 
 def classifier_learner(
@@ -204,7 +203,16 @@ def encodings(
     **settings,  # `cache`, `num_workers`, `progress` … of `embed`
 ) -> tuple[np.ndarray, Items]:  # (n, 2 nf) float32, and the n readable items
     "Pooled encodings of images, from which `siamese_scores` takes the answer without looking again."
-    seen = embed(eye_of(learn, items), items, [0], AdaptiveConcatPool2d, 1, **settings)
+    return encoded(eye_of(learn, items), items, **settings)
+
+
+def encoded(
+    eye: Learner,  # of `eye_of`
+    items: Items,
+    **settings,  # `cache`, `num_workers`, `progress` … of `embed`
+) -> tuple[np.ndarray, Items]:  # (n, 2 nf) float32, and the n readable items
+    "The same `encodings`, by an eye that is there already."
+    seen = embed(eye, items, [0], AdaptiveConcatPool2d, 1, **settings)
     return seen.vectors, seen.items
 
 

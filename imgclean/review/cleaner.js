@@ -25,22 +25,23 @@ function render({ model, el }) {
   const prev = button("‹ Previous", () => go(page - 1));
   const next = button("Next ›", () => go(page + 1));
   const plan = (action) => ask({ type: "plan", view, action });
-  const apply = button("Apply…", () => plan("csv"), "imgclean-apply");
+  const applyText = (n) => (model.get("exports") ? "Export decisions…" : n ? `Apply ${n}…` : "Apply…");
+  const apply = button(applyText(0), () => plan("csv"), "imgclean-apply");
   const status = h("span", { className: "imgclean-status", role: "status" });
   const banner = h("div", { className: "imgclean-banner", role: "alert", hidden: true });
   const live = h("div", { className: "imgclean-hidden", "aria-live": "polite" });
   const grid = h("div", { className: "imgclean-grid", role: "grid", "aria-label": "Groups of similar images", "aria-multiselectable": "true" });
+  const single = model.get("single"), explains = model.get("explains") === true;
   const { dialog, open, help, confirm } = makeDialogs({
-    button, plan, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
+    button, plan, explains, apply: (details) => act("apply", details), back: () => focus(cursor), closed: () => comparison.closed(),
   });
   const at = (id) => cells.findIndex((c) => c.image.id === id);
-  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, toggle: (id) => toggle([cells[at(id)].image]), other: (id) => notDuplicate([cells[at(id)].image], cells[at(id)].group) });
-  const single = model.get("single");
+  const comparison = makeCompare({ dialog, open, button, marks, pictures, post, explains, toggle: (id) => toggle([cells[at(id)].image]), other: (id) => notDuplicate([cells[at(id)].image], cells[at(id)].group) });
   const looked = (model.get("grades") ?? []).length > 1; // there was a second look: similarities of groups are probabilities
   const suggest = single ? [] : [button("Accept suggestions on page", takePage),
     button("Accept all exact", () => act("accept_suggestions", { groups: null, grade: "exact" }))];
   const bar = h("div", { className: "imgclean-bar", role: "toolbar", "aria-label": "Review" }, prev, next, ...suggest,
-    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), apply, status);
+    button("Undo", () => act("undo")), button("Redo", () => act("redo")), button("? Keys", help), model.get("applies") === false ? null : apply, status);
   const filters = makeFilters({ vocab: model.get("vocab") ?? [], grades: model.get("grades") ?? [], predicted: model.get("predicted") ?? [], single, set: (fields) => ask({ type: "filter", view, fields }) });
   const root = h("div", { className: "imgclean" }, bar, filters.bar, banner, live, grid, dialog);
   el.append(root);
@@ -141,7 +142,7 @@ function render({ model, el }) {
       drawn = null;
       ask({ type: "page", page });
     },
-    aligned(m) { comparison.aligned(m); },
+    aligned: (m) => comparison.aligned(m), explained: (m, buffers) => comparison.explained(m, buffers),
     reload() { pages.clear(); ask({ type: "page", page }); },
     done(m) {
       count(m.counts);
@@ -183,7 +184,7 @@ function render({ model, el }) {
     const changed = c.relabel ? ` · ${c.relabel} relabelled` : "";
     const part = c.shown < c.groups ? `${c.shown} of ${c.groups} ${single ? "images" : "groups"} shown · ` : "";
     status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}`;
-    apply.textContent = c.delete + c.relabel ? `Apply ${c.delete + c.relabel}…` : "Apply…";
+    apply.textContent = applyText(c.delete + c.relabel);
     prev.disabled = page === 0;
     next.disabled = page >= last;
   }
@@ -236,20 +237,13 @@ function render({ model, el }) {
         onmousedown: (e) => e.shiftKey && e.preventDefault(), // no text is selected
         onclick: (e) => { focus(at, e.shiftKey); if (e.target !== label && !e.shiftKey) toggle([image]); } },
       img, h("div", {}, word, alike), h("div", {}, star, label), h("div", { className: "imgclean-facts" }, ...facts),
-      what(image, k), h("div", { className: "imgclean-name" }, image.name),
+      single || !k ? null : lookOf(image), h("div", { className: "imgclean-name" }, image.name),
       (star || single) && group.reason ? h("div", { className: "imgclean-reason", textContent: group.reason }) : null);
     const it = { cell: node, img, image, group, word, label };
     if (single) relabelMenu(it);
     cells.push(it);
     paintPicture(it);
     return node;
-  }
-
-  // Grade, and what was done to a copy, as the second look says it.
-  function what(image, k) {
-    if (single || !k || !image.grade) return null;
-    const said = image.what && image.what !== image.grade ? `: ${image.what}` : "";
-    return h("div", { className: "imgclean-what" }, h("span", { className: "imgclean-grade", textContent: image.grade }), said);
   }
 
   function relabelMenu(it) {

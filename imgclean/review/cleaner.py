@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Collection, Iterable
@@ -13,20 +12,20 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from ..dataset.images import UnreadableImage, open_image
+from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
 from ..dataset.quarantine import Restored
 from ..dataset.sources import read_source
 from ..find.keepers import human_bytes
 from .apply import Applied
 from .filters import Filter
-from .looks import NO_LOOK
+from .regions import shown_regions
 from .regroup import as_groups
 from .session import Review
+from .shown import jpeg, row
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
-ROW = 40  # images of a group that a row shows; actions on the group reach the others as well
 THUMB = 240  # longest side in pixels of what the grid shows
 FULL_SIDES, FULL_BYTES = (
     (None, 3072, 2048),
@@ -50,6 +49,10 @@ class ImageCleaner(anywidget.AnyWidget):
     grades = traitlets.List(traitlets.Unicode()).tag(sync=True)
     predicted = traitlets.List(traitlets.Unicode()).tag(sync=True)  # classes to filter by
     deletes = traitlets.Bool(True).tag(sync=True)  # whether images may be marked for deletion
+    applies = traitlets.Bool(True).tag(sync=True)  # whether there is anything to apply
+    explains = traitlets.Bool(False).tag(
+        sync=True
+    )  # whether a model can say which regions of two images agree
     _review_class = Review  # what keeps the decisions
 
     def __init__(
@@ -74,6 +77,7 @@ class ImageCleaner(anywidget.AnyWidget):
         shown = dict(vocab=list(items.vocab), grades=self.review.grades)
         shown["predicted"] = sorted({g.predicted for g in groups} - {None})
         super().__init__(batch_size=batch_size, single=single, **shown)
+        self._explain, self.explains = groups.explain, groups.explain is not None
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
         self._filter, self._order = Filter(), list(range(len(self.review.groups)))
         self.review.on_change(self._show_change)
@@ -136,6 +140,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "pictures": self._send_pictures,
             "filter": self._set_filter,
             "align": self._send_alignment,
+            "explain": self._send_regions,
             "plan": self._send_plan,
             "do": self._act,
         }
@@ -145,7 +150,8 @@ class ImageCleaner(anywidget.AnyWidget):
             log.warning("ignored a message that makes no sense: %r (%s)", message, err)
 
     def _send_page(self, message: dict) -> None:
-        with self.review.lock:
+        review = self.review
+        with review.lock:
             last = max(0, (len(self._order) - 1) // self.batch_size)
             focus = None
             if "after" in message:  # the next undecided group; -1 at the start
@@ -154,7 +160,7 @@ class ImageCleaner(anywidget.AnyWidget):
             else:
                 page = min(max(int(message["page"]), 0), last)
             start = page * self.batch_size
-            groups = [self._row(g) for g in self._order[start : start + self.batch_size]]
+            groups = [row(review, g) for g in self._order[start : start + self.batch_size]]
             answer = {"type": "page", "page": page, "last": last, "groups": groups, "counts": self._counts()}
             answer |= {"shared": self._shared, "filter": asdict(self._filter)}
             if "after" in message:  # only the view that asked goes there
@@ -173,47 +179,6 @@ class ImageCleaner(anywidget.AnyWidget):
         self._filter, self._order = wanted, self.review.select(wanted)
         self.send({"type": "filtered", "view": message.get("view"), "filter": asdict(wanted)})
 
-    def _row(self, g: int) -> dict:
-        review, group = self.review, self.review.groups[g]
-        alike = [*group.scores, *[None] * (len(group) - len(group.scores))]
-        looks = [NO_LOOK, *review.looks(g)]
-        images = [
-            self._cell(k, score) | {"grade": look.grade, "what": look.what}
-            for k, score, look in list(zip(group, alike, looks, strict=True))[:ROW]
-        ]
-        return {
-            "id": g,
-            "similarity": group.similarity,
-            "reason": group.reason,
-            "protected": list(group.protected),
-            "grade": review.grade(g),
-            "leak": review.is_leak(g),
-            "clash": review.clash_in_words(g),
-            "apart": self._apart(g),
-            "images": images,
-            "more": len(group) - len(images),
-        }
-
-    def _apart(self, g: int) -> list[int]:
-        "Images of group `g` that a person told to be other pictures than all the others."
-        parts = self.review.parts(g)
-        return [part[0] for part in parts if len(part) == 1] if len(parts) > 1 else []
-
-    def _cell(self, k: int, similarity: float | None) -> dict:
-        items = self.review.items
-        width, height = items.size(k)
-        return {
-            "id": k,
-            "name": items.relpath(k),
-            "label": self.review.label_of(k),
-            "relabeled": k in self.review.relabeled,
-            "split": items.splits[k],
-            "pixels": f"{width}×{height}",
-            "bytes": human_bytes(items.n_bytes(k)),
-            "similarity": similarity,
-            "mark": self.review.mark_of(k),
-        }
-
     def _send_alignment(self, message: dict) -> None:
         "How two images of a group lie on each other, for the comparison."
         review, g = self.review, int(message["group"])
@@ -221,6 +186,17 @@ class ImageCleaner(anywidget.AnyWidget):
         sizes = [review.items.size(k) for k in (left, right)]
         matrix = review.alignment(left, right, g)
         self.send({"type": "aligned", "left": left, "right": right, "sizes": sizes, "matrix": matrix})
+
+    def _send_regions(self, message: dict) -> None:
+        "Which regions of two images agree, as pictures to lay over them; or why that cannot be said."
+        if not self.explains:
+            raise ValueError("no model came with these groups")
+        items = self.review.items
+        pair = self.review._indices([message["left"], message["right"]])
+        answer, pictures = shown_regions(
+            self._explain, [items.paths[k] for k in pair], [items.size(k) for k in pair]
+        )
+        self.send({"type": "explained", "left": pair[0], "right": pair[1], **answer}, pictures)
 
     def _send_pictures(self, message: dict) -> None:
         "JPEGs of the items asked for; those that cannot be shown, with the reason."
@@ -327,22 +303,13 @@ def _items(dataset) -> Items:
 
 @lru_cache(maxsize=1000)
 def _thumb(path: Path, _mtime: int) -> bytes:
-    return _jpeg(path, THUMB, 82)
+    return jpeg(path, THUMB, 82)
 
 
 def _full(path: Path) -> bytes:
     "The picture as large as one message may be."
     for side in FULL_SIDES:
-        data = _jpeg(path, side, 92)
+        data = jpeg(path, side, 92)
         if len(data) <= FULL_BYTES:
             break
     return data
-
-
-def _jpeg(path: Path, side: int | None, quality: int) -> bytes:
-    im = open_image(path, size=side)
-    if side:
-        im.thumbnail((side, side))  # never enlarges
-    out = io.BytesIO()
-    im.save(out, "JPEG", quality=quality)
-    return out.getvalue()

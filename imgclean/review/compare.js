@@ -1,29 +1,34 @@
 // The comparison of two images at full size: side by side, flicker, difference or overlay, one zoom and pan for both.
 // Positions are pixels of the left image's file; the right one is laid on it by the matrix that Python sends.
 
-const MODES = { s: "side", f: "flicker", x: "difference", v: "overlay" };
-const COMPARE_KEYS = [["s", "side by side"], ["f", "flicker"], ["x", "difference"], ["v", "overlay"], ["g", "aligned or as it is"],
+const MODES = { s: "side", f: "flicker", x: "difference", v: "overlay", r: "regions" };
+const COMPARE_KEYS = [["s", "side by side"], ["f", "flicker"], ["x", "difference"], ["v", "overlay"], ["r", "regions that agree"], ["g", "aligned or as it is"],
   ["+ − 0 1", "zoom, fit, 1:1"], ["← →", "other image"], ["d", "mark the right one"], ["o", "other picture"]];
 
-// The grid lends its button, its maps of marks and pictures, and what it does: post, toggle(item), other(item).
-function makeCompare({ dialog, open, button, marks, pictures, post, toggle, other }) {
-  let now = null; // {group, left, rest, at, mode, aligned, full, known, view: {scale, x, y} | null}
+// The grid lends its button, its maps of marks and pictures, whether there is a model that explains, and what it does:
+// post, toggle(item), other(item).
+function makeCompare({ dialog, open, button, marks, pictures, post, explains, toggle, other }) {
+  let now = null; // {group, left, rest, at, mode, aligned, full, known, regions, view: {scale, x, y} | null}
+  const offered = (key) => key !== "r" || explains;
 
   function compare(left, group) {
     const rest = group.images.filter((image) => image.id !== left.id);
     const stage = h("div", { className: "imgclean-stage", tabIndex: 0, role: "group", "aria-label": "the two images",
       onwheel: wheel, onpointerdown: grab, ondblclick: () => { now.view = null; place(); } });
-    const keys = COMPARE_KEYS.flatMap(([key, what]) => [h("kbd", { textContent: key }), ` ${what} `]);
-    open(h("div", { className: "imgclean-caption" }), stage, h("p", { className: "imgclean-keys" }, ...keys, button("Close", () => dialog.close())));
-    now = { group: group.id, left, rest, at: 0, mode: "side", aligned: true, full: new Map(), known: new Map(), view: null };
+    const keys = COMPARE_KEYS.filter(([key]) => offered(key)).flatMap(([key, what]) => [h("kbd", { textContent: key }), ` ${what} `]);
+    open(h("div", { className: "imgclean-caption", "aria-live": "polite" }), stage, h("p", { className: "imgclean-keys" }, ...keys, button("Close", () => dialog.close())));
+    now = { group: group.id, left, rest, at: 0, mode: "side", aligned: true, full: new Map(), known: new Map(), regions: new Map(), view: null };
     show();
     stage.focus();
   }
   function closed() {
     now?.full.forEach((url) => URL.revokeObjectURL(url));
+    now?.regions.forEach(({ urls }) => urls.forEach((url) => URL.revokeObjectURL(url)));
     now = null;
   }
   const right = () => now.rest[now.at];
+  const regions = () => now.regions.get(right()?.id); // {urls of the maps, note}
+  const beside = () => now.mode === "side" || now.mode === "regions";
 
   function show() {
     const { left, mode, full } = now;
@@ -33,19 +38,24 @@ function makeCompare({ dialog, open, button, marks, pictures, post, toggle, othe
     const shown = right() ? [left, right()] : [left];
     const img = (image) => h("img", { alt: image.name, draggable: false, src: full.get(image.id) ?? pictures.get(image.id) ?? "", "data-id": image.id });
     const pane = (...images) => h("div", { className: "imgclean-pane" }, ...images);
-    stage.replaceChildren(...(mode === "side" ? shown.map((image) => pane(img(image))) : [pane(...shown.map(img))]));
+    const map = (image, k) => (mode === "regions" && regions()?.urls[k] ? h("img", { className: "imgclean-map", alt: "", draggable: false, src: regions().urls[k], "data-id": image.id }) : null);
+    stage.replaceChildren(...(beside() ? shown.map((image, k) => pane(img(image), map(image, k))) : [pane(...shown.map(img))]));
     place();
     const lacking = shown.filter((image) => !full.has(image.id)).map((image) => image.id);
     if (lacking.length) post({ type: "pictures", ids: lacking, full: true });
     if (right() && !now.known.has(right().id)) post({ type: "align", left: left.id, right: right().id, group: now.group });
+    if (right() && mode === "regions" && !regions()) {
+      now.regions.set(right().id, { urls: [], note: "computing which regions agree …" });
+      post({ type: "explain", left: left.id, right: right().id });
+    }
     caption();
   }
   function caption() {
     const say1 = (image) => `${image.name} (${image.pixels}, ${image.bytes})${marks.has(image.id) ? " " + WORDS[marks.get(image.id)] : ""}`;
     const found = right() && now.known.get(right().id);
-    const lies = !found || now.mode === "side" && !now.aligned ? "" : found.matrix ? (now.aligned ? "aligned as checked" : "not aligned: g aligns them") : "how they lie on each other is not known: both are fitted";
+    const lies = !found || beside() && !now.aligned ? "" : found.matrix ? (now.aligned ? "aligned as checked" : "not aligned: g aligns them") : "how they lie on each other is not known: both are fitted";
     const what = right()?.grade ? `${right().grade}${right().what && right().what !== right().grade ? ": " + right().what : ""}` : "";
-    const lines = [(right() ? [now.left, right()] : [now.left]).map(say1).join("  |  "), [now.mode, what, lies].filter(Boolean).join(" · ")];
+    const lines = [(right() ? [now.left, right()] : [now.left]).map(say1).join("  |  "), [now.mode, now.mode === "regions" && regions()?.note, what, lies].filter(Boolean).join(" · ")];
     dialog.querySelector(".imgclean-caption").replaceChildren(...lines.map((line) => h("div", { textContent: line })));
   }
 
@@ -116,6 +126,13 @@ function makeCompare({ dialog, open, button, marks, pictures, post, toggle, othe
     place();
     caption();
   }
+  function explained({ left, right: id, error, low, high }, buffers) {
+    const maps = buffers.map((png) => URL.createObjectURL(new Blob([png], { type: "image/png" })));
+    if (!now || now.left.id !== left || now.regions.get(id)?.urls.length) return maps.forEach((url) => URL.revokeObjectURL(url));
+    const note = error ? `no map: ${error}` : `yellow: the other one has the like somewhere, blue: it has not (cosines ${low.toFixed(2)} to ${high.toFixed(2)})`;
+    now.regions.set(id, { urls: maps, note });
+    if (now.mode === "regions" && right()?.id === id) show();
+  }
   function turn(by) {
     now.at = (now.at + by + now.rest.length) % now.rest.length;
     show();
@@ -132,11 +149,11 @@ function makeCompare({ dialog, open, button, marks, pictures, post, toggle, othe
   };
   function compareKey(e, key) {
     if (!now) return;
-    if (MODES[key] && now.mode !== MODES[key]) { now.mode = MODES[key]; show(); }
+    if (MODES[key] && offered(key) && now.mode !== MODES[key]) { now.mode = MODES[key]; show(); }
     else if (acts[key]) acts[key]();
     else return;
     e.preventDefault();
   }
 
-  return { compare, compareKey, showFull, aligned, closed, place };
+  return { compare, compareKey, showFull, aligned, explained, closed, place };
 }

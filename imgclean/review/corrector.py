@@ -76,7 +76,7 @@ class PredictionsCorrector(ImageCleaner):
             batch_size,
             ledger=ledger or path / FOLDER / LEDGER,
         )
-        self.vocab, self.deletes = list(map(_text, classes)), False
+        self.vocab, self.deletes, self.applies = list(map(_text, classes)), False, False
 
     @property
     def corrections(self) -> dict[int, str]:

@@ -14,6 +14,7 @@ const KEYS = [
   ["u, Shift+U", "undo, redo"],
   ["l", "change the label"],
   ["Space", "compare at full size: s side by side, f flicker, x difference, v overlay, + − zoom"],
+  ["Space, then r", "which regions of the two agree, as the model sees them"],
   ["PageUp, PageDown, Home, End", "pages; first and last image of the page"],
   ["?, Esc", "this list; give the keyboard back to the notebook"],
 ];
@@ -34,8 +35,8 @@ function h(tag, props = {}, ...kids) {
   return node;
 }
 
-// The grid lends its button and what it does: plan(action), apply(details), back(), closed().
-function makeDialogs({ button, plan, apply, back, closed }) {
+// The grid lends its button, whether there is a model that explains, and what it does: plan(action), apply(details), back(), closed().
+function makeDialogs({ button, plan, explains, apply, back, closed }) {
   const dialog = h("dialog", { className: "imgclean-dialog", onclose: () => { closed(); back(); } });
 
   function open(...kids) {
@@ -44,7 +45,7 @@ function makeDialogs({ button, plan, apply, back, closed }) {
     if (!dialog.open) dialog.showModal();
   }
   function help() {
-    const rows = KEYS.map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
+    const rows = KEYS.filter(([key]) => explains || key !== "Space, then r").map(([key, what]) => h("tr", {}, h("td", {}, h("kbd", { textContent: key })), h("td", { textContent: what })));
     open(h("h3", { textContent: "Keys" }), h("table", {}, ...rows), button("Close", () => dialog.close()));
   }
 
@@ -53,16 +54,23 @@ function makeDialogs({ button, plan, apply, back, closed }) {
     quarantine: ["Write cleaned.csv and move", "also move the files to the folder .imgclean/quarantine, from where they can be restored"],
     trash: ["Write cleaned.csv and trash", "also send the files to the system's trash; what it does not take goes to the quarantine"],
   };
-  function confirm(p) {
-    const n = p.lost.length;
+  const paragraph = (text) => (text ? h("p", { textContent: text }) : null);
+  // The last button, and the tick that it waits for where groups would lose every copy.
+  function agreement(text, n, groups, act) {
     const agree = h("input", { type: "checkbox", onchange: () => { yes.disabled = n > 0 && !agree.checked; } });
-    const yes = button(ACTIONS[p.action][0], () => { dialog.close(); apply({ action: p.action, lose_groups: agree.checked }); }, "imgclean-apply");
+    const yes = button(text, () => { dialog.close(); act(agree.checked); }, "imgclean-apply");
     yes.disabled = n > 0;
-    const groups = p.lost.slice(0, 8).map((g) => `#${g + 1}`).join(", ") + (n > 8 ? ", …" : "");
+    return [yes, n ? h("label", { className: "imgclean-lose" }, agree, ` ${n} group${n > 1 ? "s" : ""} would lose every copy (${groups}). I mean it.`) : null];
+  }
+  const shortened = (texts) => texts.slice(0, 8).join(", ") + (texts.length > 8 ? ", …" : "");
+
+  function confirm(p) {
+    if (p.exports) return confirmExport(p);
+    const [yes, agree] = agreement(ACTIONS[p.action][0], p.lost.length, shortened(p.lost.map((g) => `#${g + 1}`)),
+      (agreed) => apply({ action: p.action, lose_groups: agreed }));
     const cancel = button("Cancel", () => dialog.close());
     const ways = Object.entries(ACTIONS).map(([action, [, what]]) => h("label", {},
       h("input", { type: "radio", name: "imgclean-action", value: action, checked: action === p.action, onchange: () => plan(action) }), ` ${what}`));
-    const paragraph = (text) => (text ? h("p", { textContent: text }) : null);
     const refused = Object.entries(p.refused ?? {}).map(([name, why]) => h("li", { textContent: `${name}: ${why}` }));
     const more = (p.n_refused ?? 0) - refused.length;
     const again = dialog.open; // another way was chosen: the choice keeps the focus
@@ -73,10 +81,22 @@ function makeDialogs({ button, plan, apply, back, closed }) {
       p.unreadable ? paragraph(p.unreadable === 1 ? "1 file that cannot be read is left out, too." : `${p.unreadable} files that cannot be read are left out, too.`) : null,
       refused.length ? h("div", {}, paragraph("Not done:"), h("ul", {}, ...refused, more > 0 ? h("li", { textContent: `and ${more} more` }) : "")) : null,
       paragraph("An existing cleaned.csv is kept in the folder .imgclean."),
-      n ? h("label", { className: "imgclean-lose" }, agree, ` ${n} group${n > 1 ? "s" : ""} would lose every copy (${groups}). I mean it.`) : null,
+      agree,
       h("p", {}, cancel, " ", yes));
     if (again) dialog.querySelector("input:checked").focus();
     else cancel.focus();
+  }
+
+  // Of the report, which has no Python at hand: a person takes the file to the command line.
+  function confirmExport(p) {
+    const [yes, agree] = agreement("Export decisions.json", p.lost.length, shortened(p.lost), (agreed) => apply({ lose_groups: agreed }));
+    const cancel = button("Cancel", () => dialog.close());
+    open(h("h3", { textContent: "Export the decisions?" }),
+      paragraph(`Of ${p.images} images ${p.delete} are to be left out, ${p.keep} were chosen to be kept, ${p.relabel} carry a new label; what carries no mark stays.`),
+      paragraph("A file decisions.json is downloaded; no image is touched. Then run, where the images are:"),
+      h("pre", { textContent: "imgclean apply decisions.json --dry-run" }),
+      agree, h("p", {}, cancel, " ", yes));
+    cancel.focus();
   }
 
   return { dialog, open, help, confirm };

@@ -17,6 +17,7 @@ def as_groups(idxs: Iterable, duplicates: bool | None = None) -> Groups:
     groups = Groups(_listed(idxs, duplicates))
     if isinstance(idxs, Groups):  # with what a second look found
         groups.pairs, groups.settings, groups.found = idxs.pairs, idxs.settings, idxs.found
+        groups.explain = idxs.explain
     return groups
 
 

@@ -61,6 +61,12 @@ def test_the_grid(open_notebook, shoot):
         page.wait_for_function(loaded)
         shoot(page, f"compare-{mode}")
     page.keyboard.press("Escape")
+    page.locator("button", has_text="Compare").nth(4).click()
+    page.keyboard.press("r")
+    page.wait_for_function("document.querySelectorAll('.imgclean-map').length === 2")
+    page.wait_for_function(loaded)
+    shoot(page, "compare-regions")
+    page.keyboard.press("Escape")
 
     page.get_by_role("button", name="Apply").click()
     page.get_by_label("also move the files").check()

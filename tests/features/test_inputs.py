@@ -1,14 +1,28 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from fastai.vision.all import (
+    CropPad,
+    ImageDataLoaders,
+    Learner,
+    Normalize,
+    RandomResizedCropGPU,
+    Resize,
+    aug_transforms,
+    imagenet_stats,
+)
 from pictures import picture
 from torch import nn
+from torchvision.transforms import CenterCrop, Compose, ToTensor
+from torchvision.transforms import Normalize as Norm
+from torchvision.transforms import Resize as SquishTo
 
 from imgclean.dataset.items import Items
 from imgclean.features.activations import embed
-from imgclean.features.inputs import lanes_for
+from imgclean.features.inputs import LearnerInputs, ModuleInputs, batch_of, lanes_for, seen_of
 
 
 def test_lanes_are_for_cpus_that_can_fork(monkeypatch):
@@ -59,6 +73,44 @@ def test_images_of_too_many_pixels_are_left_out(learn, shop):
     assert len(seen.items) == 8
     assert seen.items.unreadable[0].error == "300 x 200 pixels are more than max_pixels=59999"
     assert len(embed(learn, Items.from_folder(shop), max_pixels=300 * 200).items) == 9
+
+
+@pytest.mark.parametrize(
+    ("item_tfms", "batch_tfms", "box"),
+    [
+        ([Resize(64, method="squish")], [], (0, 0, 1, 1)),
+        ([Resize(64, method="crop")], [], (0.25, 0, 0.75, 1)),
+        ([Resize(64, method="pad", pad_mode="zeros")], [], (0, -0.5, 1, 1.5)),
+        ([Resize(64, method="pad", pad_mode="reflection")], [], (0, -0.5, 1, 1.5)),
+        ([CropPad((200, 50))], [], (0.375, -0.5, 0.625, 1.5)),
+        ([Resize(64, method="squish")], [*aug_transforms(), Normalize.from_stats(*imagenet_stats)], (0, 0, 1, 1)),
+        ([Resize(96, method="crop")], [RandomResizedCropGPU(64, min_scale=0.9)], (0.25, 0, 0.75, 1)),
+    ],
+)  # fmt: skip
+def test_which_part_of_an_image_a_learner_sees(tmp_path, item_tfms, batch_tfms, box):
+    for k in range(4):
+        picture(k, (200, 100)).save(tmp_path / f"{k}.jpg")
+    dls = ImageDataLoaders.from_df(
+        pd.DataFrame({"name": [f"{k}.jpg" for k in range(4)], "label": [*"abab"]}), tmp_path, valid_pct=0.5,
+        item_tfms=item_tfms, batch_tfms=batch_tfms, bs=2,
+    )  # fmt: skip
+    learn = Learner(dls, nn.Linear(1, 1), loss_func=nn.CrossEntropyLoss())
+    x, found = seen_of(LearnerInputs(learn), tmp_path / "1.jpg", torch.device("cpu"))
+    assert found == pytest.approx(box, abs=0.02)
+    assert torch.equal(x, batch_of(learn, tmp_path / "1.jpg")) and x.shape[:2] == (1, 3)
+
+
+def test_a_modules_transform_and_one_that_hides_where_it_looked(tmp_path):
+    picture(1, (200, 100)).save(tmp_path / "a.png")
+    crop = Compose([SquishTo(64), CenterCrop(56), ToTensor(), Norm([0.5] * 3, [0.2] * 3)])
+
+    def own_scale(image):  # of each picture
+        x = ToTensor()(image.resize((32, 32)))
+        return (x - x.mean()) / (x.std() + 1e-5)
+
+    for tfm, box in ((crop, (0.28125, 0.0625, 0.71875, 0.9375)), (own_scale, (0, 0, 1, 1))):
+        _, found = seen_of(ModuleInputs(nn.Identity(), tfm), tmp_path / "a.png", torch.device("cpu"))
+        assert found == pytest.approx(box, abs=0.02)
 
 
 def test_what_a_module_needs_is_said(learn, shop):

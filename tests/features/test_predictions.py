@@ -114,6 +114,32 @@ def test_a_plain_loss_gets_the_activation_of_its_kind(learn):
     np.testing.assert_allclose(seen.losses, fastais.losses, atol=1e-6)
 
 
+def test_a_loss_that_knows_no_reduction_sees_one_image_at_a_time(learn):
+    class Own(nn.Module):
+        def forward(self, raw, targets):
+            return nn.functional.cross_entropy(raw, targets)
+
+    items = Items.from_dls(learn.dls)
+    fastais = predict(learn, items, losses=True, progress=False).losses
+    losses = [
+        Own(),
+        lambda raw, targets: Own()(raw, targets),
+        lambda raw, targets, **ignored: Own()(raw, targets),
+    ]
+    for learn.loss_func in losses:
+        before = learn.loss_func
+        seen = predict(learn, items, losses=True, progress=False)
+        np.testing.assert_allclose(seen.losses, fastais, atol=1e-5)
+        assert learn.loss_func is before
+
+    def broken(raw, targets):
+        raise TypeError("no such thing")
+
+    learn.loss_func = broken
+    with pytest.raises(TypeError, match="no such thing"):
+        predict(learn, items, losses=True, progress=False)
+
+
 def test_an_interpretation_brings_its_own_losses(learn):
     with learn.no_bar():
         interp = ClassificationInterpretation.from_learner(learn)

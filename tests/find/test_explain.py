@@ -1,14 +1,24 @@
+import gc
+import weakref
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import timm
 import torch
 from fastai.callback.hook import hook_output
+from fastai.vision.all import Pipeline, Resize, ToTensor
 from pictures import picture
 from PIL import Image
 from torch import nn
+from torchvision.transforms import Compose
+from torchvision.transforms import Resize as SquishTo
+from torchvision.transforms import ToTensor as AsTensor
 
 from imgclean.dataset.images import UnreadableImage
+from imgclean.dataset.items import Items
 from imgclean.features.backbones import default_learner
-from imgclean.find.explain import explain_pair, pair_cams
+from imgclean.find.explain import agreeing_regions, explain_pair, explainer, pair_cams
 
 
 def hooks_of(model: nn.Module) -> int:
@@ -39,6 +49,62 @@ def test_regions_that_agree_are_those_that_both_show(tmp_path):
     with pytest.raises(ValueError, match="name one that returns maps"):
         explain_pair(tmp_path / "a.png", tmp_path / "b.png", learn, "1.8")
     assert hooks_of(learn.model) == 0
+
+
+@pytest.fixture
+def pair(tmp_path):
+    "Two wide pictures of which the left third alone is the same."
+    for name, seed in {"a": 2, "b": 3}.items():
+        wide = picture(seed, (240, 80))
+        wide.paste(picture(1, (80, 80)), (0, 0))
+        wide.save(tmp_path / f"{name}.png")
+    return tmp_path / "a.png", tmp_path / "b.png"
+
+
+def test_a_crop_is_shown_where_it_was_cut(pair):
+    "A Learner that sees the middle third of wide pictures: that is where its maps lie."
+    learn = default_learner(pair[0].parent)
+    for dl in learn.dls.loaders:
+        dl.after_item = Pipeline([Resize(96, method="crop"), ToTensor()])
+    for region in agreeing_regions(*pair, learn):
+        assert region.map.dtype == np.float32 and region.map.shape == (3, 3)
+        assert region.box == pytest.approx((1 / 3, 0, 2 / 3, 1), abs=0.02)
+    explain_pair(*pair, learn)
+    left, right, bottom, top = plt.gcf().axes[0].images[1].get_extent()
+    assert (left, right, bottom, top) == pytest.approx((80, 160, 80, 0), abs=4)
+    assert plt.gcf().axes[0].get_xlim() == (0, 240)
+    plt.close("all")
+
+
+def test_a_module_with_its_transform_and_a_transformers_tokens(pair):
+    torch.manual_seed(0)
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2)
+    tfm = Compose([SquishTo((64, 64)), AsTensor()])
+    for region in agreeing_regions(*pair, vit, tfm=tfm):
+        assert region.map.shape == (4, 4) and region.box == pytest.approx((0, 0, 1, 1), abs=0.02)
+    assert hooks_of(vit) == 0 and vit.training
+
+
+def test_what_the_grid_asks_keeps_no_learner_alive(pair):
+    learn = default_learner(pair[0].parent)
+    explain = explainer(learn, "0")
+    for region, m in zip(explain(*pair), explain_pair(*pair, learn, show=False), strict=True):
+        np.testing.assert_array_equal(region.map, m)
+    ref = weakref.ref(learn.model)
+    del learn
+    gc.collect()
+    assert ref() is None
+    with pytest.raises(ValueError, match="is gone; keep it in a variable"):
+        explain(*pair)
+
+
+def test_what_was_built_for_a_folder_is_built_again_for_the_pair(pair):
+    folder, built = pair[0].parent, default_learner(pair[0].parent)
+    expected = explain_pair(*pair, built, show=False)
+    for source in (str(folder), folder, Items.from_folder(folder), built.dls):
+        explain = explainer(source)
+        for region, m in zip(explain(*pair), expected, strict=True):
+            np.testing.assert_allclose(region.map, m, atol=1e-5)
 
 
 def test_maps_of_a_siamese_pair(learn, folder):

@@ -7,7 +7,7 @@ from PIL import Image
 from imgclean.dataset.items import Items
 from imgclean.features.predictions import predict
 from imgclean.find.finder import SimilarityFinder
-from imgclean.find.siamese import classifier_learner, encodings, siamese_scores
+from imgclean.find.siamese import classifier_learner, encodings, eye_of, siamese_scores
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,20 @@ def test_without_a_class_the_nearest_encodings_are_compared(learn, folder):
     assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)
     with pytest.raises(ValueError, match="no classifier to tell the class; give within_class=False"):
         finder.similar(fn)
+
+
+def test_the_eye_is_built_once(learn, folder, monkeypatch):
+    built = []
+
+    def counted(*args):
+        built.append(eye_of(*args))
+        return built[-1]
+
+    for module in ("finder", "siamese"):
+        monkeypatch.setattr(f"imgclean.find.{module}.eye_of", counted)
+    finder = SimilarityFinder(None, learn, Items.from_folder(folder))
+    finder.similar(folder / "red/5.png", 3, within_class=False)
+    assert len(built) == 1
 
 
 def test_a_query_is_looked_at_once(finder, folder, monkeypatch):

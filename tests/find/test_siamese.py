@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from fastai.callback import fp16
 from fastai.vision.all import Normalize, load_learner
 from pictures import picture, write_pictures
 from PIL import Image
@@ -137,6 +138,39 @@ def test_a_learner_has_two_groups_trains_and_is_exported(learn, folder, tmp_path
     learn.export(tmp_path / "siamese.pkl")
     again = load_learner(tmp_path / "siamese.pkl")
     assert np.array_equal(*(encodings(x, items, precision="fp32", progress=False)[0] for x in (learn, again)))
+
+
+def test_mixed_precision_trains_predicts_and_is_exported(folder, tmp_path, monkeypatch):
+    "bf16 for real: fastai asks for CUDA, which gives fp32 where there is none, so here the CPU stands in for it."
+    monkeypatch.setattr(fp16, "autocast", lambda _, dtype: torch.autocast("cpu", dtype=dtype))
+    monkeypatch.setattr(fp16, "GradScaler", lambda _, **settings: torch.amp.GradScaler("cpu", **settings))
+    torch.manual_seed(0)
+    learn = siamese_learner(folder, size=64, bs=4, num_workers=0).to_bf16()
+    seen = set()
+    parts = (learn.model.encoder, learn.model.head[-1])
+    handles = [part.register_forward_hook(lambda _m, _x, out: seen.add(out.dtype)) for part in parts]
+    before = [next(part.parameters()).clone() for part in parts]
+    learn.unfreeze()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(1, 1e-3)
+        logits, truth = learn.get_preds(ds_idx=1)
+    assert seen >= {torch.bfloat16} and {p.dtype for p in learn.model.parameters()} == {torch.float32}
+    assert not any(torch.equal(a, next(part.parameters())) for a, part in zip(before, parts, strict=True))
+    assert np.isfinite(np.array(learn.recorder.values)).all()
+    assert logits.dtype == torch.float32 and logits.isfinite().all() and len(logits) == len(truth)
+    for handle in handles:
+        handle.remove()
+    learn.export(tmp_path / "siamese.pkl")
+    again = load_learner(tmp_path / "siamese.pkl")
+    items = Items.from_folder(folder).subset([0, 12])
+    vectors = [encodings(x, items, precision="fp32", progress=False)[0] for x in (learn, again)]
+    assert np.array_equal(*vectors)
+    assert 0 < float(siamese_scores(again, vectors[1][:1], vectors[1][1:])[0]) < 1
+
+
+def test_half_precision_is_asked_for_by_name(folder):
+    learn = siamese_learner(folder, size=64, bs=4, num_workers=0, fp16=True)
+    assert learn.mixed_precision.amp_mode == fp16.AMPMode.FP16
 
 
 def test_pairs_are_shown_with_their_truth(learn):

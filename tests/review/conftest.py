@@ -14,6 +14,8 @@ window.sent = []; window.dead = false; window.mute = false;
 const listeners = [];
 const groups = [0, 1, 2, 3].map(g => ({id: g, similarity: .99 - g / 100, reason: 'largest', more: 0, grade: 'edited', leak: g === 1, clash: g === 1 ? 'labels differ and tie: 1 cat, 1 dog' : '', apart: [], protected: g === 3 ? [7] : [], images: [0, 1].map(j => (
   {id: 2 * g + j, name: `n${2 * g + j}.jpg`, label: g === 1 && j ? 'dog' : 'cat', split: g === 1 ? ['train', 'valid'][j] : null, grade: j ? 'edited' : null, what: j ? 'cropped to 72 %' : '', pixels: '9×9', bytes: '1 kB', similarity: j ? .9 : 1, mark: null, relabeled: false}))}));
+const MAP = window.MAP = new Uint8Array(await (await new Promise(made => { // a picture of one pixel
+  const c = Object.assign(document.createElement('canvas'), {width: 1, height: 1}); c.getContext('2d').fillRect(0, 0, 1, 1); c.toBlob(made) })).arrayBuffer());
 const counts = {groups: 4, decided: 0, delete: 0, relabel: 0, images: 8, shown: 4};
 window.emit = (m, buffers = []) => listeners.forEach(f => f(m, buffers));
 const answers = window.answers = {
@@ -24,6 +26,7 @@ const answers = window.answers = {
     emit(focus === undefined ? answer : {...answer, view: m.view, focus: focus < 0 ? null : focus});
   },
   align: m => emit({type: 'aligned', left: m.left, right: m.right, sizes: [[90, 60], [45, 30]], matrix: window.matrix ?? null}),
+  explain: m => emit({type: 'explained', left: m.left, right: m.right, ...(window.explained ?? {low: .25, high: 1})}, window.explained?.error ? [] : [MAP, MAP]),
   filter: m => emit({type: 'filtered', view: m.view, filter: m.fields}),
   pictures: m => emit({type: 'pictures', full: Boolean(m.full), ids: [], missing: {}}),
   plan: m => emit({type: 'plan', view: m.view, csv: '/x/cleaned.csv', action: m.action ?? 'csv', move: 2, refused: window.refused ?? {}, images: 8, delete: 2, bytes: '2 kB', relabel: 0, unreadable: 0, lost: window.lost ?? []}),
@@ -47,8 +50,9 @@ window.cleanup = (await import(URL.createObjectURL(new Blob([SOURCE], {type: 'te
 """
 TRAITS = {
     "groups": {"single": False},
+    "explained": {"single": False, "explains": True},
     "single": {"single": True},
-    "predicted": {"single": True, "predicted": ["cat", "dog"], "deletes": False},
+    "predicted": {"single": True, "predicted": ["cat", "dog"], "deletes": False, "applies": False},
 }  # of the widget
 
 

@@ -9,8 +9,10 @@ from pictures import picture
 from PIL import Image
 
 from imgclean.dataset.items import Items
-from imgclean.find.groups import Group
-from imgclean.review.cleaner import ROW, ImageCleaner
+from imgclean.find.explain import Region
+from imgclean.find.groups import Group, Groups
+from imgclean.review.cleaner import ImageCleaner
+from imgclean.review.shown import ROW
 
 
 class Wire:
@@ -210,6 +212,31 @@ def test_how_two_images_lie_on_each_other(wire):
     assert wire(type="align", left=0, right=5, group=0)[0]["matrix"] is None
 
 
+def test_regions_that_agree_are_shown_where_the_groups_came_with_a_model(items, caplog):
+    asked = []
+
+    def explain(a, b):
+        asked.append((a, b))
+        return [Region(np.full((2, 2), value, np.float32), (0, 0, 1, 1)) for value in (0.5, 1)]
+
+    groups = Groups([Group((0, 2, 4))])
+    without = ImageCleaner(items, groups)
+    groups.explain = explain
+    wire = Wire(cleaner := ImageCleaner(items, groups))
+    assert cleaner.explains and not without.explains and asked == []  # before anybody asks
+    (answer,) = wire(type="explain", left=2, right=4)
+    assert answer == {"type": "explained", "left": 2, "right": 4, "low": 0.5, "high": 1.0}
+    assert asked == [(items.paths[2], items.paths[4])]
+    assert [Image.open(io.BytesIO(png)).size for png in wire.sent[0][1]] == [(256, 213)] * 2
+    (items.paths[4]).unlink()
+    (answer,) = wire(type="explain", left=2, right=4)
+    assert answer["low"] == 0.5 and cleaner.decisions == {}
+    groups.explain = lambda a, b: 1 / 0
+    (answer,) = Wire(ImageCleaner(items, groups))(type="explain", left=0, right=2)
+    assert answer["error"] == "ZeroDivisionError: division by zero"
+    assert Wire(without)(type="explain", left=0, right=2) == [] and "no model came" in caplog.text
+
+
 def test_large_pictures_are_sent_as_large_as_a_message_may_be(wire, shop):
     noise = np.random.default_rng(0).integers(0, 256, (2600, 3400, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((3400, 2600)).save(shop / "cat/a.jpg", quality=95)
@@ -234,6 +261,7 @@ def test_what_cannot_be_recorded_is_refused(wire, cleaner, monkeypatch):
         {}, {"type": "rm -rf"}, {"type": "page"}, {"type": "page", "page": "x"}, {"type": "pictures", "ids": [99]},
         {"type": "pictures", "ids": "all"}, {"type": "do"}, {"type": "filter"}, {"type": "filter", "fields": {"sort": "x"}},
         {"type": "filter", "fields": [1]}, {"type": "align", "left": 0, "right": 1, "group": 99}, {"type": "plan", "action": "rm"},
+        {"type": "explain", "left": 0, "right": 2}, {"type": "explain"},
         {"type": "filter", "fields": {"label": []}}, {"type": "do", "do": "accept_suggestions", "seq": 1}, {"type": "do", "do": "format", "seq": 1},
         {"type": "do", "do": "mark", "seq": 1}, {"type": "do", "do": "keep_all", "seq": 1, "groups": None}, {"type": "do", "do": "_record", "seq": 1},
         {"type": ["page"]},

@@ -18,7 +18,7 @@ def items(shop):
 def test_predictions_are_corrected(items):
     cleaner = PredictionsCorrector(items, [3, 1], CLASSES, ["cat"] * 8)
     assert [list(g) for g in cleaner.review.groups] == [[3], [1]]
-    assert cleaner.vocab == CLASSES and cleaner.single and not cleaner.deletes
+    assert cleaner.vocab == CLASSES and cleaner.single and not (cleaner.deletes or cleaner.applies)
     assert cleaner.corrections == {} and cleaner.show_corrections() is None
     cleaner.review.relabel(3, "bird")
     cleaner.review.relabel(1, "cat")  # it was right

@@ -174,6 +174,58 @@ def test_compare_has_its_own_keys_and_gives_the_focus_back(grid):
     assert not grid.locator("dialog").is_visible() and focused(grid) == 0 and marks(grid)[1] == "delete"
 
 
+MAPS = "[...document.querySelectorAll('.imgclean-map')].map(i => i.naturalWidth)"
+
+
+@pytest.mark.parametrize("grid", ["explained"], indirect=True)
+def test_regions_that_agree_lie_on_both_pictures_and_move_with_them(grid):
+    before = compare(grid)
+    grid.keyboard.press("r")
+    grid.wait_for_function(f"{MAPS}.every(Boolean) && {MAPS}.length === 2")
+    first, first_map, second, second_map = grid.evaluate(BOXES)
+    assert first == pytest.approx(first_map, abs=0.5) and first == pytest.approx(before[0], abs=0.5)
+    assert second == pytest.approx(second_map, abs=0.5)
+    assert "(cosines 0.25 to 1.00)" in grid.locator(".imgclean-caption").inner_text()
+    grid.keyboard.press("+")
+    grid.keyboard.press("g")
+    zoomed = grid.evaluate(BOXES)
+    assert zoomed[0] == pytest.approx(zoomed[1], abs=0.5) and zoomed[0][2] > 1.3 * first[2]
+    grid.keyboard.press("s")
+    assert grid.locator(".imgclean-map").count() == 0
+    grid.keyboard.press("r")
+    assert grid.locator(".imgclean-map").count() == 2
+    asked = [m for m in grid.evaluate("window.sent") if m["type"] == "explain"]
+    assert asked == [{"type": "explain", "left": 0, "right": 1}] and did(grid) == []
+
+
+@pytest.mark.parametrize("grid", ["explained"], indirect=True)
+def test_regions_are_said_to_be_computed_or_why_there_are_none(grid):
+    grid.evaluate("window.mute = true")
+    compare(grid, "r")
+    caption = grid.locator(".imgclean-caption")
+    assert "computing which regions agree" in caption.inner_text()
+    assert caption.get_attribute("aria-live") == "polite"
+    grid.evaluate("emit({type: 'explained', left: 1, right: 0, low: 0, high: 1})")  # of another pair
+    assert "computing" in caption.inner_text()
+    grid.evaluate("emit({type: 'explained', left: 0, right: 1, error: 'the <b>model</b> is gone'})")
+    assert "no map: the <b>model</b> is gone" in caption.inner_text()
+    grid.keyboard.press("x")  # the other ways of looking go on
+    assert grid.locator(".imgclean-stage").get_attribute("data-mode") == "difference"
+    grid.keyboard.press("Escape")
+    grid.evaluate("emit({type: 'explained', left: 0, right: 1, low: 0, high: 1}, [MAP, MAP])")  # too late
+
+
+@pytest.mark.parametrize("grid", ["explained", "groups"], indirect=True)
+def test_regions_are_offered_where_a_model_came_with_the_groups(grid, request):
+    offered = request.node.callspec.params["grid"] == "explained"
+    compare(grid, "r")
+    assert grid.locator(".imgclean-stage").get_attribute("data-mode") == ("regions" if offered else "side")
+    assert ("regions that agree" in grid.locator(".imgclean-keys").inner_text()) == offered
+    grid.keyboard.press("Escape")
+    grid.keyboard.press("?")
+    assert ("Space, then r" in grid.locator("dialog").inner_text()) == offered
+
+
 def test_changes_made_elsewhere_are_shown(grid):
     grid.evaluate("emit({type: 'changed', do: 'mark', marks: {3: 'keep'}, labels: {3: 'dog'}})")
     assert marks(grid) == ["", "", "", "keep"] and "dog" in grid.locator(".imgclean-cell").nth(3).inner_text()

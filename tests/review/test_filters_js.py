@@ -42,3 +42,9 @@ def test_the_reason_stands_under_a_lone_image_and_nothing_is_deleted(grid):
     assert did(grid) == []
     grid.locator(".imgclean-cell select").first.select_option("dog")
     assert [m["do"] for m in did(grid)] == ["relabel"]
+
+
+@pytest.mark.parametrize("grid", ["predicted", "single"], indirect=True)
+def test_apply_is_offered_where_there_is_something_to_apply(grid, request):
+    offered = grid.get_by_role("button", name="Apply").count()
+    assert offered == (request.node.callspec.params["grid"] == "single")

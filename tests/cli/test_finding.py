@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -184,3 +185,59 @@ def test_version_and_help():
 
     assert run.invoke(app, ["--version"]).stdout == f"imgclean {__version__}\n"
     assert "find" in run.invoke(app, ["--help"]).stdout
+
+
+def test_data_alone_goes_to_stdout(shop, tmp_path):
+    for more in (["--json", "-"], ["--csv", "-"]):
+        result = run.invoke(app, ["find", str(shop), "--min-similarity", "0.999", "--quiet", *more])
+        assert result.exit_code == 0 and result.stderr == ""
+        if more[0] == "--json":
+            assert [len(g["images"]) for g in json.loads(result.stdout)["groups"]] == [3, 2]
+        else:
+            rows = [*csv.DictReader(result.stdout.splitlines())]
+            assert [(r["group"], r["name"], r["keep"]) for r in rows] == [
+                ("1", "cat/a.jpg", "True"), ("1", "cat/c.jpg", "False"), ("1", "dog/a.jpg", "False"),
+                ("2", "dog/b.jpg", "True"), ("2", "dog/d.jpg", "False"),
+            ]  # fmt: skip
+            assert rows[0]["reason"] and not rows[1]["reason"] and float(rows[1]["similarity"]) > 0.99
+
+
+def test_fail_if_found(shop, tmp_path):
+    found = ["find", str(shop), "--min-similarity", "0.999", "--fail-if-found"]
+    assert run.invoke(app, found).exit_code == 1
+    for name in ("cat/c.jpg", "dog/a.jpg", "dog/d.jpg"):
+        (shop / name).unlink()
+    assert run.invoke(app, found).exit_code == 0
+
+
+def test_ctrl_c_ends_with_130_and_says_that_the_run_goes_on(shop, monkeypatch):
+    from imgclean.formatter import DatasetFormatter
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DatasetFormatter, "from_similars", stop)
+    result = run.invoke(app, ["find", str(shop)])
+    assert result.exit_code == 130 and "goes on from there" in result.stderr and result.stdout == ""
+
+
+def test_leaks(shop, tmp_path):
+    target = tmp_path / "leaks.json"
+    more = ["--min-similarity", "0.999", "--json", str(target), "--csv", str(tmp_path / "leaks.csv")]
+    result = run.invoke(app, ["leaks", str(shop / "cat"), str(shop / "dog"), *more])
+    assert result.exit_code == 0 and "1 of 4 images of valid (25.0 %) have a copy in train" in result.stdout
+    found = json.loads(target.read_text())
+    assert found["splits"] == {"train": 4, "valid": 4} and found["report"][0]["leaked"] == 1
+    names = {(p["name"], p["copy_name"]) for p in found["pairs"]}
+    assert names == {("dog/a.jpg", "cat/a.jpg"), ("dog/a.jpg", "cat/c.jpg")}
+    with open(tmp_path / "leaks.csv") as f:
+        assert {(r["name"], r["copy_name"]) for r in csv.DictReader(f)} == names
+    command = ["leaks", str(shop / "cat"), str(shop / "dog"), "--min-similarity", "0.999", "--quiet"]
+    assert run.invoke(app, [*command, "--fail-if-found"]).exit_code == 1
+    assert run.invoke(app, ["leaks", str(shop)]).exit_code == 2  # no splits
+
+
+def test_the_benchmark_gets_its_arguments_and_gives_its_exit_code():
+    command = [sys.executable, "-m", "imgclean.cli", "benchmark", "search", "--help", "--no-such"]
+    asked = subprocess.run(command, capture_output=True, text=True)
+    assert asked.returncode == 2 and "--no-such" in asked.stderr

@@ -1,0 +1,5 @@
+"`python -m imgclean.cli`: the same as `imgclean`."
+
+from . import main
+
+main()

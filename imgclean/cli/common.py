@@ -1,0 +1,144 @@
+"""What all commands share: exit codes, errors in one line, options, and texts that are safe on a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..dataset.items import Items
+
+OK, FOUND, WRONG, STOPPED = 0, 1, 2, 130  # exit codes; 1 also: not all was done
+PARTLY = FOUND
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Folder of images (subfolders, too), csv, tar or zip file.")
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Only files that fit, such as 'train/**'; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="Leave out files that fit; may be repeated.")
+]
+Arch = Annotated[
+    str | None, typer.Option(help="timm or torchvision model that looks.  [default: tf_efficientnet_lite0]")
+]
+UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Never look at the same image twice.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on stderr.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout.")
+]
+CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table here.")]
+FailIfFound = Annotated[
+    bool, typer.Option("--fail-if-found", help="End with exit code 1 if anything was found.")
+]
+MinPrecision = Annotated[
+    float | None,
+    typer.Option(help="Share of true pairs among those found, after a second look at each.  [default: 0.99]"),
+]
+MinSimilarity = Annotated[
+    float | None,
+    typer.Option(help="In its place, no second look: all pairs of at least this cosine similarity."),
+]
+KeepPolicy = Annotated[
+    str | None,
+    typer.Option(
+        help="Image of a group to keep: best, largest, sharpest, oldest, newest, metadata, "
+        "train, valid, label (docs/keepers.md).  [default: best]"
+    ),
+]
+Protect = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATH", help="File or folder to keep in any case; may be repeated."),
+]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    "Turn what the library raises for bad input into one line on stderr and exit code 2."
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "imgclean: stopped; what was looked at is kept, and the same command goes on from there", err=True
+        )
+        raise typer.Exit(STOPPED) from None
+    except (OSError, ValueError, ImportError) as err:
+        text = (
+            err.strerror and f"{err.strerror}: {err.filename}"
+            if isinstance(err, OSError) and err.errno
+            else str(err)
+        )
+        typer.echo(f"imgclean: {printable(str(text))}", err=True)
+        raise typer.Exit(WRONG) from err
+
+
+def printable(text: str) -> str:
+    "`text` without what could move a terminal's cursor or colour it."
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def check_writable(file: Path | None, option: str = "--json") -> None:
+    "Complain before the long work, not after it."
+    if file and str(file) != "-" and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise ValueError(f"cannot write {str(file)!r}; give {option} a file in a folder that exists")
+
+
+def write_text(file: Path | None, text: str) -> None:
+    "Into a file, or for - to stdout; nothing for None."
+    if file is None:
+        return
+    if str(file) == "-":
+        typer.echo(text, nl=False)
+    else:
+        file.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def write_tables(df, csv: Path | None, parquet: Path | None = None) -> None:
+    "A DataFrame into the files that are asked for."
+    if csv:
+        write_text(csv, df.to_csv(index=False, lineterminator="\n"))
+    if parquet:
+        df.to_parquet(parquet)
+
+
+def read(source: Path, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> Items:
+    "The images of a folder, table or archive."
+    from ..dataset.items import Items
+
+    return Items.from_folder(source)
+
+
+def relative(path: str | os.PathLike, root: Path) -> str:
+    "`path` seen from `root`, with forward slashes."
+    from ..dataset.items import relative_to
+
+    return relative_to(Path(path), root)
+
+
+def table(
+    title: str, rows: Sequence[Sequence[str]], columns: Sequence[str], right: Sequence[str] = ()
+) -> None:
+    "A table on stdout; the cells are texts of ours or were made printable."
+    import sys
+
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=SIMPLE, title=title, title_justify="left")
+    for name in columns:
+        shown.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    # A pipe has no width; without one names must not be broken into pieces.
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)

@@ -1,0 +1,143 @@
+"""`imgclean find` and `imgclean leaks`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import (
+    FOUND,
+    Arch,
+    CsvFile,
+    Exclude,
+    FailIfFound,
+    Include,
+    JsonFile,
+    KeepPolicy,
+    MinPrecision,
+    MinSimilarity,
+    Protect,
+    Quiet,
+    Source,
+    UseCache,
+    check_writable,
+    clear_errors,
+    printable,
+    read,
+    write_tables,
+    write_text,
+)
+from .results import as_json, as_table, print_groups, print_summary, print_unreadable
+
+if TYPE_CHECKING:
+    from ..dataset.items import Items
+    from ..find.groups import Groups
+    from ..leaks import Leaks
+
+
+def find(
+    source: Source,
+    json_file: JsonFile = None,
+    csv: CsvFile = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the same table here; needs pyarrow.")
+    ] = None,
+    min_precision: MinPrecision = None,
+    min_similarity: MinSimilarity = None,
+    n: Annotated[
+        int | None, typer.Option("-n", help="In its place, no second look: the N most similar pairs.")
+    ] = None,
+    keep: KeepPolicy = None,
+    protect: Protect = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    arch: Arch = None,
+    use_cache: UseCache = True,
+    fail_if_found: FailIfFound = False,
+    quiet: Quiet = False,
+) -> None:
+    "Find groups of duplicate images in SOURCE. Changes nothing there."
+    with clear_errors():
+        for file, option in ((json_file, "--json"), (csv, "--csv"), (parquet, "--parquet")):
+            check_writable(file, option)
+        if parquet:
+            from ..find.pairs import check_parquet
+
+            check_parquet()
+        ds, groups = looked(
+            read(source, include, exclude), arch=arch, n=n, min_similarity=min_similarity,
+            min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
+        )  # fmt: skip
+        if json_file:
+            write_text(json_file, as_json(ds, groups))
+        if csv or parquet:
+            write_tables(as_table(ds, groups), csv, parquet)
+        if "-" not in (str(json_file), str(csv)):
+            print_groups(ds, groups)
+        print_unreadable(ds)
+        if not quiet:
+            print_summary(ds, groups)
+    if fail_if_found and groups:
+        raise typer.Exit(FOUND)
+
+
+def looked(items: Items, *, keep: str | None, protect: list[str] | None, **settings) -> tuple[Items, Groups]:
+    "`DatasetFormatter.from_similars` with what a command was given."
+    from ..formatter import DatasetFormatter
+
+    return DatasetFormatter.from_similars(items, keep=keep or "best", protect=protect or (), **settings)
+
+
+def leaks(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Folder of the training set; or a dataset with splits.")
+    ],
+    valid: Annotated[
+        Path | None, typer.Argument(metavar="VALID", help="Folder of the validation set.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of a test set.")] = None,
+    json_file: JsonFile = None,
+    csv: CsvFile = None,
+    min_precision: MinPrecision = None,
+    min_similarity: MinSimilarity = None,
+    use_cache: UseCache = True,
+    fail_if_found: FailIfFound = False,
+    quiet: Quiet = False,
+) -> None:
+    "Tell which images of VALID are in TRAIN as well, how many, and of which labels. Changes nothing."
+    with clear_errors():
+        for file, option in ((json_file, "--json"), (csv, "--csv")):
+            check_writable(file, option)
+        from ..leaks import find_leaks
+
+        folders = {"train": train, "valid": valid, "test": test}
+        source = read(train) if valid is None and test is None else {k: f for k, f in folders.items() if f}
+        found = find_leaks(
+            source, min_precision=min_precision, min_similarity=min_similarity, cache=use_cache,
+            progress=not quiet,
+        )  # fmt: skip
+        write_text(json_file, _leaks_json(found))
+        if csv:
+            write_tables(found.df(), csv)
+        if "-" not in (str(json_file), str(csv)):
+            typer.echo("\n".join(map(printable, str(found).split("\n"))))
+        print_unreadable(found.items)
+    if fail_if_found and len(found.pairs):
+        raise typer.Exit(FOUND)
+
+
+def _leaks_json(found: Leaks) -> str:
+    "The result of `leaks` in JSON, version 1 (docs/json.md)."
+    data = {
+        "version": 1,
+        "root": os.path.abspath(found.items.root),
+        "settings": found.duplicates.settings,
+        "splits": {split: found.items.splits.count(split) for split in found.splits},
+        "report": json.loads(found.report().to_json(orient="records")),
+        "pairs": json.loads(found.df().to_json(orient="records", double_precision=6)),
+    }
+    return json.dumps(data, indent=1) + "\n"

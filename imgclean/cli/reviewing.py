@@ -1,0 +1,252 @@
+"""`imgclean review`, `apply`, `restore` and `report`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import (
+    PARTLY,
+    Arch,
+    Exclude,
+    Include,
+    JsonFile,
+    KeepPolicy,
+    MinPrecision,
+    MinSimilarity,
+    Protect,
+    Quiet,
+    Source,
+    UseCache,
+    check_writable,
+    clear_errors,
+    printable,
+    read,
+    table,
+    write_text,
+)
+from .finding import looked
+from .results import print_summary, print_unreadable
+
+if TYPE_CHECKING:
+    from ..review.exchange import Exported
+    from ..review.session import Review
+
+SHOWN = 50  # files in the table of a plan
+
+
+class To(str, Enum):
+    "What happens to the files that are left out"
+
+    csv = "csv"
+    quarantine = "quarantine"
+    trash = "trash"
+
+
+def review(
+    source: Source,
+    notebook: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The notebook; one that is there is opened as it is.  [default: review-NAME.ipynb]",
+        ),
+    ] = None,
+    voila: Annotated[bool, typer.Option("--voila", help="Open it in Voila, without its code.")] = False,
+    open_it: Annotated[
+        bool, typer.Option("--open/--no-open", help="Start the server, where this is a terminal.")
+    ] = True,
+) -> None:
+    "Write a notebook that finds the duplicates of SOURCE and shows the grid, and open it in JupyterLab."
+    with clear_errors():
+        items = read(source)
+        name = source.absolute().name.rsplit(".", 1)[0] or "images"
+        target = notebook or Path(f"review-{name}.ipynb")
+        check_writable(target, "--notebook")
+        if not target.exists():
+            _write_notebook(target, source, len(items))
+        open_notebook(target, voila=voila, start=open_it)
+
+
+def open_notebook(notebook: Path, *, voila: bool = False, start: bool = True) -> None:
+    "JupyterLab or Voila on `notebook`; off a terminal, or where it shall not start, the command that does it."
+    import shlex
+
+    command = ["voila"] if voila else ["jupyter", "lab"]
+    if not (start and sys.stdout.isatty()):
+        why = "not on a terminal, so nothing is started; run" if start else "run"
+        typer.echo(f"{why}: {shlex.join([*command, printable(str(notebook))])}", err=True)
+        return
+    if voila and not shutil.which("voila"):
+        raise ImportError("voila is not installed; run `pip install voila`, or leave --voila out")
+    module = "voila" if voila else "jupyterlab"
+    subprocess.run([sys.executable, "-m", module, str(notebook)], check=False)
+
+
+def _write_notebook(target: Path, source: Path, n: int) -> None:
+    from nbformat import v4
+
+    path = repr(str(source.absolute()))
+    cells = [
+        v4.new_markdown_cell(
+            f"# Duplicates in `{printable(source.absolute().name)}`\n\n{n} images. Run all cells (Run, Run All Cells), decide in the grid with the mouse or by keys "
+            "(`?` shows them), then press Apply. Every decision is saved at once; to go on later, run the cells again."
+        ),
+        v4.new_code_cell(
+            "from imgclean.all import *\n\n"
+            f"ds, idxs = DatasetFormatter.from_similars(read_source({path}))\n"
+            "cleaner = ImageCleaner(ds, idxs, duplicates=True)\ncleaner"
+        ),
+        v4.new_code_cell(
+            "# After Apply: cleaner.cleaned() is the clean dataset, cleaner.restore() brings moved files back."
+        ),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    book = v4.new_notebook(cells=cells, metadata=kernel)
+    for number, cell in enumerate(book.cells):  # the same bytes each time
+        cell["id"] = f"review-{number}"
+    write_text(target, json.dumps(book, indent=1) + "\n")
+
+
+def apply(
+    decisions: Annotated[
+        Path, typer.Argument(metavar="DECISIONS", help="What the HTML page or export_decisions wrote.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-d", help="Say what would be done, and touch nothing.")
+    ] = False,
+    to: Annotated[
+        To,
+        typer.Option(
+            help="csv: write cleaned.csv, touch no image; quarantine, trash: move the files as well."
+        ),
+    ] = To.csv,
+    dataset: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Folder or table, where it has moved since.")
+    ] = None,
+    lose_groups: Annotated[
+        bool, typer.Option("--lose-groups", help="Also where no copy of a picture would stay.")
+    ] = False,
+    json_file: JsonFile = None,
+) -> None:
+    "Carry out DECISIONS: write cleaned.csv, and with --to move the files that are left out."
+    with clear_errors():
+        check_writable(json_file)
+        from ..review.exchange import read_decisions, reviewed
+
+        said = read_decisions(decisions)
+        with reviewed(said, _dataset(said, dataset), dry_run=dry_run) as (found, taken):
+            typer.echo(f"images in {printable(str(found.items.root))}: {printable(str(taken))}", err=True)
+            plan = found.plan(to.value)
+            _refuse_losses(found, plan["lost"], lose_groups)
+            if dry_run:
+                refused, result = plan["refused"], plan
+                if str(json_file) != "-":
+                    _print_plan(plan)
+            else:
+                done = found.apply(lose_groups, action=to.value)
+                refused, result = done.refused, asdict(done)
+                if str(json_file) != "-":
+                    typer.echo(printable(str(done)))
+            write_text(
+                json_file,
+                json.dumps({"version": 1, "dry_run": dry_run, **result}, indent=1, default=str) + "\n",
+            )
+            for name, why in refused.items():
+                typer.echo(f"left as it is: {printable(name)}: {printable(why)}", err=True)
+    if refused or taken.gone or taken.last or taken.differ:
+        raise typer.Exit(PARTLY)
+
+
+def _dataset(said: Exported, moved: Path | None):
+    "The dataset that decisions are about."
+    from ..review.exchange import items_listed
+
+    if said.rows is not None:
+        return items_listed(said, moved or said.root)
+    return read(moved or said.dataset)
+
+
+def _refuse_losses(found: Review, lost: list[int], agreed: bool) -> None:
+    if lost and not agreed:
+        first = found.items.relpath(found.groups[lost[0]][0])
+        raise ValueError(
+            f"{len(lost)} pictures would lose every copy, the first is {first}; keep one of each, or give --lose-groups"
+        )
+
+
+def _print_plan(plan: dict) -> None:
+    from ..find.keepers import human_bytes
+
+    files = plan["files"]
+    if files:
+        rows = [
+            (printable(f["name"]), human_bytes(f["bytes"]), f["action"], printable(f["reason"]))
+            for f in files[:SHOWN]
+        ]
+        table("what would be done", rows, ("file", "size", "action", "why"), right=("size",))
+    if len(files) > SHOWN:
+        typer.echo(f"… and {len(files) - SHOWN} more files; --json FILE writes them all")
+    typer.echo(
+        f"dry run: {printable(plan['csv'])} would list {plan['images'] - plan['delete']} of {plan['images']} images, "
+        f"{plan['relabel']} of them relabelled; {plan['move']} files would move"
+    )
+
+
+def restore(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Of the dataset, or the manifest of one quarantine.")
+    ],
+) -> None:
+    "Put the files that `apply --to quarantine` moved back; cleaned.csv stays as it is."
+    with clear_errors():
+        from ..dataset.quarantine import MANIFEST, restore_all
+        from ..dataset.quarantine import restore as restore_one
+
+        if not folder.exists():
+            raise FileNotFoundError(f"{str(folder)!r} does not exist; give the folder of the dataset")
+        one = folder.is_file() or (folder / MANIFEST).is_file()
+        done = restore_one(folder) if one else restore_all(folder)
+        typer.echo("\n".join(map(printable, str(done).split("\n"))))
+    if done.failed:
+        raise typer.Exit(PARTLY)
+
+
+def report(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write, such as report.html.")
+    ],
+    min_precision: MinPrecision = None,
+    min_similarity: MinSimilarity = None,
+    keep: KeepPolicy = None,
+    protect: Protect = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    arch: Arch = None,
+    use_cache: UseCache = True,
+    quiet: Quiet = False,
+) -> None:
+    "Write the duplicates of SOURCE into one HTML page to review without a notebook; it exports DECISIONS."
+    with clear_errors():
+        check_writable(out, "-o")
+        from ..review.report import write_report
+
+        ds, groups = looked(
+            read(source, include, exclude), arch=arch, min_similarity=min_similarity,
+            min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
+        )  # fmt: skip
+        # What was left out by a glob must stay out, so such a dataset is listed.
+        write_report(ds, groups, out, dataset=None if include or exclude else source)
+        print_unreadable(ds)
+        typer.echo(printable(str(out)))
+        if not quiet:
+            print_summary(ds, groups)

@@ -1,0 +1,178 @@
+"""apply, restore, review and report, from the shell: what is done, what is refused, and that nothing is lost."""
+
+import json
+
+import pytest
+from pictures import picture
+from typer.testing import CliRunner
+
+from imgclean.cli import app
+from imgclean.dataset.items import Items
+from imgclean.find.groups import Group
+from imgclean.review.exchange import export_decisions, sealed
+from imgclean.review.session import Review
+
+run = CliRunner()
+GONE = {"cat/c.jpg", "dog/a.jpg"}
+
+
+@pytest.fixture
+def decisions(shop, tmp_path):
+    "Of three equal pictures two shall go, of two others both stay."
+    review = Review(Items.from_folder(shop), [Group((0, 2, 4)), Group((5, 7))], ledger=tmp_path / "l.jsonl")
+    review.keep_best(0)
+    review.keep_all(1)
+    review.relabel(3, "dog")
+    return export_decisions(review, tmp_path / "decisions.json", shop)
+
+
+def everything(folder):
+    return {
+        p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def pictures_of(folder):
+    return {
+        name: what for name, what in everything(folder).items() if name.endswith(".jpg") and name[0] != "."
+    }
+
+
+def apply(decisions, *more):
+    return run.invoke(app, ["apply", str(decisions), *more])
+
+
+@pytest.mark.parametrize("to", ["csv", "quarantine"])
+def test_a_dry_run_says_all_and_touches_nothing(decisions, shop, tmp_path, to):
+    before = everything(shop)
+    result = apply(decisions, "--dry-run", "--to", to, "--json", str(tmp_path / "plan.json"))
+    assert result.exit_code == 0, result.output
+    assert everything(shop) == before and not (shop / ".imgclean").exists()
+    assert all(name in result.stdout for name in GONE) and "would list 6 of 8 images" in result.stdout
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["dry_run"] and plan["delete"] == 2 and plan["move"] == (2 if to == "quarantine" else 0)
+    assert {f["name"] for f in plan["files"]} == GONE
+
+
+def test_apply_quarantine_and_restore(decisions, shop):
+    before = pictures_of(shop)
+    result = apply(decisions, "--to", "quarantine")
+    assert result.exit_code == 0, result.output
+    assert pictures_of(shop) == {k: v for k, v in before.items() if k not in GONE}
+    rows = (shop / "cleaned.csv").read_text().splitlines()
+    assert len(rows) == 1 + 6 and "cat/d.jpg,dog" in rows
+    again = apply(decisions, "--to", "quarantine")  # as a script that is run twice
+    assert again.exit_code in (0, 1) and pictures_of(shop) == {
+        k: v for k, v in before.items() if k not in GONE
+    }
+    back = run.invoke(app, ["restore", str(shop)])
+    assert back.exit_code == 0 and "restored 2 files" in back.stdout
+    assert pictures_of(shop) == before
+
+
+def test_csv_is_the_default_and_touches_no_image(decisions, shop):
+    before = pictures_of(shop)
+    result = apply(decisions)
+    assert result.exit_code == 0 and "no image file was touched" in result.stdout
+    assert pictures_of(shop) == before
+    assert run.invoke(app, ["restore", str(shop)]).exit_code == 2
+
+
+def test_what_changed_is_left_as_it_is_and_said(decisions, shop):
+    picture(9).save(shop / "dog/a.jpg")
+    result = apply(decisions, "--to", "quarantine")
+    assert result.exit_code == 1 and "dog/a.jpg" in result.stderr
+    assert (shop / "dog/a.jpg").exists() and not (shop / "cat/c.jpg").exists()
+
+
+def test_a_group_that_would_lose_every_copy(shop, tmp_path):
+    review = Review(Items.from_folder(shop), [Group((0, 2, 4))], ledger=tmp_path / "l.jsonl")
+    review.mark([0, 2, 4], "delete")
+    decisions = export_decisions(review, tmp_path / "d.json", shop)
+    before = pictures_of(shop)
+    result = apply(decisions, "--to", "quarantine")
+    assert result.exit_code == 2 and "--lose-groups" in result.stderr and "cat/a.jpg" in result.stderr
+    assert pictures_of(shop) == before and not (shop / "cleaned.csv").exists()
+    assert apply(decisions, "--to", "quarantine", "--lose-groups").exit_code == 0
+    assert not (shop / "cat/a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"mark": {"../outside.jpg": "delete"}}, "outside"),
+        ({"mark": {"/etc/hosts": "delete"}}, "outside"),
+        ({"root": "here"}, "holds no decisions"),
+        (None, "edited or cut off"),
+    ],
+)
+def test_what_was_tampered_with_is_refused_and_nothing_touched(decisions, shop, tmp_path, change, word):
+    picture(1).save(tmp_path / "outside.jpg")
+    text = decisions.read_text()
+    if change is None:
+        decisions.write_text(text.replace('"delete"', '"keep"', 1))
+    else:
+        data = json.loads(text)
+        data.pop("checksum")
+        decisions.write_text(sealed(data | change))
+    before = everything(tmp_path)
+    result = apply(decisions, "--to", "quarantine")
+    assert result.exit_code == 2 and word in result.stderr and result.stderr.count("\n") == 1
+    assert everything(tmp_path) == before
+
+
+def test_other_files_are_refused(shop, tmp_path):
+    for text in ("", "{}", "\x1b[31m"):
+        (tmp_path / "x.json").write_text(text)
+        result = apply(tmp_path / "x.json")
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert apply(tmp_path / "nowhere.json").exit_code == 2
+    assert run.invoke(app, ["restore", str(tmp_path / "nowhere")]).exit_code == 2
+    assert run.invoke(app, ["restore", str(tmp_path / "x.json")]).exit_code == 2
+
+
+def test_a_dataset_that_has_moved(decisions, shop, tmp_path):
+    moved = shop.rename(tmp_path / "moved")
+    assert apply(decisions).exit_code == 2
+    result = apply(decisions, "--dataset", str(moved))
+    assert result.exit_code == 0 and (moved / "cleaned.csv").exists()
+
+
+def test_names_of_files_cannot_move_the_cursor(tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ("a.jpg", "\x1b[31m\n.jpg"):
+        picture(1).save(folder / name)
+    review = Review(Items.from_folder(folder), [Group((1, 0))], ledger=tmp_path / "l.jsonl")
+    review.keep_best()
+    decisions = export_decisions(review, tmp_path / "d.json", folder)
+    for more in (["--dry-run"], ["--to", "quarantine"]):
+        result = apply(decisions, *more)
+        assert result.exit_code == 0 and "\x1b" not in result.output
+    assert "\x1b" not in run.invoke(app, ["restore", str(folder)]).output
+
+
+def test_review_writes_a_notebook_once(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run.invoke(app, ["review", str(shop)])
+    assert result.exit_code == 0 and "jupyter lab review-shop.ipynb" in result.stderr
+    book = json.loads((tmp_path / "review-shop.ipynb").read_text())
+    code = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code")
+    assert str(shop) in code and "ImageCleaner" in code
+    (tmp_path / "review-shop.ipynb").write_text("{}")  # somebody's own by now
+    assert "voila" in run.invoke(app, ["review", str(shop), "--voila"]).stderr
+    assert (tmp_path / "review-shop.ipynb").read_text() == "{}"
+    assert run.invoke(app, ["review", str(tmp_path / "nowhere")]).exit_code == 2
+
+
+def test_the_notebook_of_review_runs(shop, tmp_path, monkeypatch):
+    "Its code, without a kernel: two groups are there to decide."
+    monkeypatch.chdir(tmp_path)
+    assert run.invoke(app, ["review", str(shop)]).exit_code == 0
+    names = {}
+    for cell in json.loads((tmp_path / "review-shop.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["idxs"]) == 2 and names["cleaner"].review.path == shop
