@@ -33,14 +33,20 @@ setup(
         "scikit-learn",  # both for the photographs of the sample dataset
         "scikit-image>=0.22",
         "opencv-python-headless>=4.7",
+        "tomli; python_version < '3.11'",
         "tqdm",
         "rich",
         "typer>=0.12",
     ],
     extras_require={
         "trash": ["send2trash"],
+        "hf": ["datasets"],
+        "formats": ["pillow-heif", "pillow-jxl-plugin"],
         "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
         "dev": [
+            "datasets",
+            "pillow-heif",
+            "pillow-jxl-plugin",
             "pytest>=8",
             "hypothesis",
             "nbclient",

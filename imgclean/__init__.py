@@ -50,6 +50,7 @@ _HOMES = {
     "leak_report": "leaks",
     "nearest": "find.similarity",
     "pairs_to_judge": "judging",
+    "read_source": "dataset.sources",
     "sample_dataset": "dataset.samples",
     "siamese_learner": "find.siamese",
     "siamese_pairs": "find.siamese",

@@ -3,6 +3,7 @@
 from .dataset.cleaned import data_deleter
 from .dataset.items import Items
 from .dataset.samples import sample_dataset
+from .dataset.sources import read_source
 from .features.activations import embed
 from .features.backbones import default_learner
 from .features.pooling import GeM
@@ -64,6 +65,7 @@ __all__ = [
     "leak_report",
     "nearest",
     "pairs_to_judge",
+    "read_source",
     "sample_dataset",
     "siamese_learner",
     "siamese_pairs",

@@ -15,8 +15,9 @@ from torch import nn
 
 from . import __version__
 from .cascade import Found, NoPictures, find_duplicates
-from .dataset.facts import Facts, protected_items
+from .dataset.facts import Facts, protected_items, with_frames_noted
 from .dataset.items import Items
+from .dataset.sources import read_source
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
 from .features.predictions import check_classifier, predict, split_of
@@ -28,6 +29,7 @@ from .find.keepers import Keep, check_keep
 from .find.labels import NEED_NEIGHBOURS, check_ranking
 from .find.similarity import cosines, similar_pairs
 from .find.suspects import Given, find_suspects, own_labels, predicted_labels, read_items, read_labels
+from .given import with_defaults
 
 log = logging.getLogger(__name__)
 MIN_PRECISION = 0.99
@@ -47,7 +49,7 @@ class DatasetFormatter:
         | DataLoaders
         | Items
         | str
-        | os.PathLike,  # not a Learner: `default_learner` looks at it
+        | os.PathLike,  # or whatever `read_source` takes; not a Learner: `default_learner` looks at it
         layer: nn.Module
         | str
         | Sequence
@@ -64,7 +66,8 @@ class DatasetFormatter:
         recipe: str | None = None,  # "article": its pool_dim=4 and its number of pairs, one for each image
         arch: str | None = None,  # model for `default_learner`, where `learn` is no Learner
         look_at: Items | str | os.PathLike | None = None,  # images or folder, in place of the Learner's own
-        keep: Keep = "best",  # which image of a group stays: a policy's name or a function (docs/keepers.md)
+        keep: Keep
+        | None = None,  # which image of a group stays: a policy's name or a function (docs/keepers.md); "best"
         protect: str
         | os.PathLike
         | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
@@ -86,7 +89,8 @@ class DatasetFormatter:
         By default each image's nearest have a second look, and the groups hold copies of one picture, see
         `verified_groups_of`. With `n`, `min_similarity` or `recipe` it is the cosine similarity of every pair in the
         lower triangle alone. `idxs.pairs` holds the pairs behind the groups, `idxs.settings` what was
-        used; images that cannot be read are in `ds.unreadable` and in no group.
+        used; images that cannot be read are in `ds.unreadable` and in no group. `imgclean.toml` in the dataset's folder
+        gives keep, protect and min_precision where they are not given.
         Source: fastai v1 `DatasetFormatter.from_similars`; "How to build an image duplicate finder", F. Ingham, 2018.
         """
         if layer is not None and layer_ls is not None:
@@ -102,9 +106,12 @@ class DatasetFormatter:
             )
         if min_precision is not None:
             check_precision(min_precision)  # before the long work
-        check_keep(keep)
+        if keep is not None:
+            check_keep(keep)
         source, (items, learn) = learn, _sources(learn, look_at, arch, ds_idx)
-        protected = {items.paths[k] for k in protected_items(items, protect)}  # before the long work
+        keep, protected, share = with_defaults(items, keep, protect)  # before the long work
+        if min_precision is None and not by_cosine:
+            min_precision = share
         if recipe == "article":
             pool_dim = 4
         start = perf_counter()
@@ -120,10 +127,13 @@ class DatasetFormatter:
             raise ValueError(
                 f"none of the {n_bad} images can be read; the last one is {bad.path.name}: {bad.error}"
             )
-        protect = [path for path in seen.items.paths if path in protected]
+        items = with_frames_noted(seen.items)
+        for note in items.notes:
+            log.warning("%s", note)
+        protect = [path for path in items.paths if path in protected]
         if by_cosine:
             groups = groups_of(
-                seen.vectors, seen.items, n=len(seen.items) if recipe and n is None and min_similarity is None else n,
+                seen.vectors, items, n=len(items) if recipe and n is None and min_similarity is None else n,
                 min_similarity=min_similarity, method=method, keep=keep, protect=protect,
             )  # fmt: skip
         else:
@@ -137,7 +147,7 @@ class DatasetFormatter:
                 return copies.vectors, copies.items
 
             groups = _verified_or_alike(
-                seen.vectors, seen.items, look,
+                seen.vectors, items, look,
                 min_precision=min_precision, keep=keep, protect=protect, cache=cache, num_workers=num_workers,
                 progress=progress,
             )  # fmt: skip
@@ -147,7 +157,7 @@ class DatasetFormatter:
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,
         }  # fmt: skip
         groups.explain = explainer(source, seen.layer.split(" + ")[-1], tfm, arch or PACKAGED)
-        return seen.items, groups
+        return items, groups
 
     @classmethod
     def from_toplosses(
@@ -361,33 +371,18 @@ def arch_name(learn: Learner | nn.Module) -> str:
 
 def _sources(learn, look_at, arch: str | None, ds_idx: int | None) -> tuple[Items, Learner | nn.Module]:
     "The items to look at and what looks at them."
-    if isinstance(look_at, (str, os.PathLike)):
-        look_at = Items.from_folder(look_at)
-    if isinstance(learn, (Learner, nn.Module)) and arch:
+    owns = isinstance(learn, (Learner, nn.Module))
+    if owns and arch:
         raise ValueError(
             f"arch is {arch!r}, but a {type(learn).__name__} is given, which brings its own model; give one of them"
         )
-    if isinstance(learn, Learner):
-        items = Items.from_dls(learn.dls) if look_at is None else look_at
-    elif isinstance(learn, nn.Module):
-        if look_at is None:
-            raise ValueError(
-                f"a {type(learn).__name__} holds no images; give look_at=, the folder or the Items to look at"
-            )
-        items = look_at
-    elif isinstance(learn, (str, os.PathLike)):
-        learn = items = Items.from_folder(learn)
-    elif isinstance(learn, DataLoaders):
-        items = Items.from_dls(learn)
-    elif isinstance(learn, Items):
-        items = learn
-    else:
-        raise TypeError(
-            f"got a {type(learn).__name__}; give a fastai Learner, an nn.Module, DataLoaders, Items or the folder of the images"
+    if look_at is None and isinstance(learn, nn.Module):
+        raise ValueError(
+            f"a {type(learn).__name__} holds no images; give look_at=, the folder or the Items to look at"
         )
-    items = items if look_at is None else look_at
-    if not isinstance(learn, (Learner, nn.Module)):
-        learn = default_learner(learn, arch or PACKAGED)
+    items = read_source(learn if look_at is None else look_at)
+    if not owns:
+        learn = default_learner(learn if isinstance(learn, DataLoaders) else items, arch or PACKAGED)
     if ds_idx is not None:
         split = {0: "train", 1: "valid"}.get(ds_idx)
         if split is None or split not in items.splits:

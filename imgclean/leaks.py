@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .dataset.folders import SPLITS, split_name
 from .dataset.frames import frame
-from .dataset.items import SPLITS, Items, ds_paths, split_name
-from .dataset.sources import items_of_folders, items_of_table
+from .dataset.items import Items
+from .dataset.learners import ds_paths
+from .dataset.sources import read_source
 from .features.backbones import evaluating
 from .find.cost import LeakCost, leak_cost
 from .find.groups import Groups
@@ -177,14 +179,15 @@ class Leaks:
 
 
 def find_leaks(
-    source=None,  # Learner, DataLoaders, Items, folder, {split: folder}, csv or DataFrame with a column split
+    source=None,  # what `read_source` takes: a Learner, a folder, {split: folder}, a table with a column split, …
     *,
     train: str | os.PathLike | None = None,  # folders, in place of `source`
     valid: str | os.PathLike | None = None,
     test: str | os.PathLike | None = None,
     root: str | os.PathLike | None = None,  # of the names of a csv or DataFrame
     learn=None,  # the Learner that looks; default: the source, if it is one, else `default_learner`
-    keep: Keep = "best",  # which image of a group stays: "train", "valid" and others, see docs/keepers.md
+    keep: Keep
+    | None = None,  # which image of a group stays: "train", "valid" and others, see docs/keepers.md; "best"
     protect: str | os.PathLike | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
     min_precision: float | None = None,  # share of true pairs after the second look; default 0.99
     min_similarity: float | None = None,  # by cosine alone: all pairs of at least this one
@@ -199,7 +202,7 @@ def find_leaks(
     folders = {name: f for name, f in dict(train=train, valid=valid, test=test).items() if f is not None}
     if (source is None) == (not folders):
         raise ValueError("give either a source of images with splits, or the folders train= and valid=")
-    items = _items_of(source if source is not None else folders, root)
+    items = read_source(source if source is not None else folders, root=root)
     items = replace(items, splits=tuple(map(split_name, items.splits)))
     _check_splits(items)  # before the long work
     looks = learn if learn is not None else source if hasattr(source, "dls") else items
@@ -266,25 +269,6 @@ def _valid_paths(dls) -> list[str]:  # absolute, in the order of the validation 
     if len(dls.loaders) < 2 or not len(dls.valid_ds):
         raise ValueError("the Learner has no validation set; give one whose DataLoaders have one")
     return [os.path.abspath(path) for path in ds_paths(dls.valid_ds)]
-
-
-def _items_of(source, root: str | os.PathLike | None) -> Items:
-    if isinstance(source, Items):
-        return source
-    if isinstance(source, Mapping):
-        return items_of_folders(source)
-    if hasattr(source, "columns") or (
-        isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith(".csv")
-    ):
-        return items_of_table(source, root)
-    if isinstance(source, (str, os.PathLike)):
-        return Items.from_folder(source)
-    dls = getattr(source, "dls", source)
-    if hasattr(dls, "loaders"):
-        return Items.from_dls(dls)
-    raise TypeError(
-        f"got a {type(source).__name__}; give a fastai Learner, DataLoaders, Items, a folder, a dict of folders, a csv or a DataFrame"
-    )
 
 
 def _splits(items: Items) -> list[str]:

@@ -21,6 +21,7 @@ from .dataset.cleaned import fingerprint, is_unchanged
 from .dataset.fetch import as_file
 from .dataset.images import UnreadableImage, open_image
 from .dataset.items import Items
+from .dataset.sources import read_source
 from .dataset.stored import load_arrays, refuse_mismatch, save_arrays
 from .features.activations import Embeddings, embed
 from .features.backbones import PACKAGED, default_learner
@@ -155,7 +156,10 @@ def _draw(ax, path: Path) -> None:
 
 
 def build_index(
-    source: str | os.PathLike | Items | Learner,  # folder of images, items, or a Learner with its own
+    source: str
+    | os.PathLike
+    | Items
+    | Learner,  # or whatever else `read_source` takes; a Learner looks itself
     out: str | os.PathLike | None = None,  # file to write; one that is there is brought up to date
     layer: nn.Module | str | list | None = None,  # see `embed`
     pool: Callable[[int], nn.Module] | None = AdaptiveConcatPool2d,  # or GeM, or None
@@ -264,8 +268,8 @@ def _source(source, arch: str | None) -> tuple[Items, Learner]:
     if isinstance(source, Learner):
         if arch:
             raise ValueError(f"arch is {arch!r}, but a Learner brings its own model; give one of them")
-        return Items.from_dls(source.dls), source
-    items = source if isinstance(source, Items) else Items.from_folder(source)
+        return read_source(source), source
+    items = read_source(source)
     return items, _headless(default_learner(items, arch or PACKAGED))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .images import UnreadableImage, metadata, open_image
+from .images import UnreadableImage, frame_counts, metadata, open_image
 from .items import Items
 from .pixels import SIDE_OF_SHARPNESS, sharpness
 
+NAMED = 5  # files that a note names
 _EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 _TIME_TAGS = (0x9003, 0x9004, 0x0132)  # taken, digitised, changed
 
@@ -92,6 +94,17 @@ _MEASURES: dict[str, Callable[[Items, int], dict]] = {
     "time": _exif,
     "time_from": _exif,
 }
+
+
+def with_frames_noted(items: Items) -> Items:
+    "`items` with a note that names those of several frames or pages, where there are any."
+    counts = frame_counts(items.paths)
+    if not counts:
+        return items
+    named = [f"{items.relpath(k)} ({n})" for k, n in list(counts.items())[:NAMED]]
+    more = ", …" if len(counts) > NAMED else ""
+    note = f"{len(counts)} files hold several frames, of which the first alone is looked at: {', '.join(named)}{more}"
+    return replace(items, notes=(*items.notes, note))
 
 
 def protected_items(

@@ -19,14 +19,13 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import certifi
 from PIL import Image, ImageOps
 
-from .images import UnreadableImage, open_image
+from .images import PNG_MODES, UnreadableImage, open_image
 
 MAX_BYTES = 32 * 2**20
 SECONDS = 20.0
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as a gateway of IPv6 spells them
 
 

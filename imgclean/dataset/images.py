@@ -6,7 +6,9 @@ import mimetypes
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +16,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 WHITE = (255, 255, 255)
+# Formats that Pillow opens with a plugin: ending -> name, module that brings it, what to install.
+EXTRA = "pip install imgclean[formats]"
+HEIC = ("HEIC", "pillow_heif", EXTRA)
+PLUGINS = dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), HEIC) | {
+    ".jxl": ("JPEG XL", "pillow_jxl", EXTRA),
+    ".avif": ("AVIF", None, "pip install 'pillow>=11.3'"),
+}
+SEVERAL = frozenset((*PLUGINS, ".avifs", ".gif", ".webp", ".png", ".apng", ".tif", ".tiff", ".mpo"))
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+PNG_START = 4096  # bytes in which nearly every PNG says whether it is animated
 
 
 class UnreadableImage(OSError):
@@ -22,17 +34,66 @@ class UnreadableImage(OSError):
 
 @lru_cache(maxsize=1)
 def image_extensions() -> frozenset[str]:
-    "File name endings, with dot and in lower case, of every image format that Pillow opens here."
+    "File name endings, with dot and in lower case, of every image format that Pillow opens here or with a plugin."
     formats = Image.registered_extensions()
     readable = {ext for ext, fmt in formats.items() if fmt in Image.OPEN}
     # Pillow also registers stubs for HDF5, GRIB or MPEG, which it names but cannot decode.
     return frozenset(
         e for e in readable if (mimetypes.guess_type("x" + e)[0] or _mime(formats[e])).startswith("image/")
-    )
+    ) | frozenset(PLUGINS)
 
 
 def _mime(fmt: str) -> str:
     return Image.MIME.get(fmt, "")
+
+
+@lru_cache(maxsize=1)
+def _plugins() -> bool:
+    "Whether a plugin is installed; Pillow knows those from now on. They take a while to import, so only when needed."
+    found = False
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        found = True
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401  # importing it is registering it
+
+        found = True
+    return found
+
+
+def _opened(path: str | os.PathLike | BinaryIO) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if not _plugins():
+            raise
+        return Image.open(path)
+
+
+def frame_counts(paths: Sequence[str | os.PathLike]) -> dict[int, int]:  # place in `paths` -> frames
+    "Which files hold several pictures, and how many; opens those whose format can, and decodes none."
+
+    def count(k: int) -> int:
+        try:
+            if _is_still_png(paths[k]):
+                return 1
+            with _opened(paths[k]) as im:
+                return getattr(im, "n_frames", 1)
+        except Exception:  # whoever opens it says what is wrong
+            return 1
+
+    able = [k for k, path in enumerate(paths) if os.path.splitext(path)[1].lower() in SEVERAL]
+    with ThreadPoolExecutor() as pool:
+        return {k: n for k, n in zip(able, pool.map(count, able), strict=True) if n > 1}
+
+
+def _is_still_png(path: str | os.PathLike) -> bool:
+    "Whether the chunk of an animation is missing where it must be, before the first pixels; ten times sooner than Pillow."
+    with open(path, "rb") as f:
+        start, pixels, _ = f.read(PNG_START).partition(b"IDAT")
+    return start.startswith(b"\x89PNG") and bool(pixels) and b"acTL" not in start
 
 
 def open_image(
@@ -45,7 +106,7 @@ def open_image(
     Raises `UnreadableImage` with the reason for anything else than a picture.
     """
     try:
-        with Image.open(path) as im:
+        with _opened(path) as im:
             if max_pixels and im.width * im.height > max_pixels:
                 raise UnreadableImage(
                     f"{im.width} x {im.height} pixels are more than max_pixels={max_pixels}"
@@ -74,7 +135,7 @@ def reading_errors(paths: Sequence[str | os.PathLike]) -> dict[int, str]:  # pla
 def image_size(path: str | os.PathLike) -> tuple[int, int]:  # (width, height) in pixels, upright
     "Width and height of the picture in `path`, from its header alone."
     try:
-        with Image.open(path) as im:
+        with _opened(path) as im:
             turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (im.height, im.width) if turned else im.size
     except Exception as err:
@@ -84,7 +145,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:  # (width, height) i
 def metadata(path: str | os.PathLike) -> dict[int, object]:  # EXIF tag -> value
     "The EXIF entries of the picture in `path`, from its header alone; raises `UnreadableImage`."
     try:
-        with Image.open(path) as im:
+        with _opened(path) as im:
             exif = im.getexif()
             inner = {tag: value for ifd in (0x8769, 0x8825) for tag, value in exif.get_ifd(ifd).items()}
             return {k: v for k, v in exif.items() if k not in (0x8769, 0x8825)} | inner
@@ -125,7 +186,15 @@ def _reason(path: str | os.PathLike | BinaryIO, err: Exception) -> str:
         return "no permission to read the file"
     if isinstance(err, UnidentifiedImageError):
         n_bytes = path.seek(0, os.SEEK_END) if hasattr(path, "seek") else Path(path).stat().st_size
-        return "not an image that Pillow can read" if n_bytes else "the file is empty"
+        return (_needs(path) or "not an image that Pillow can read") if n_bytes else "the file is empty"
     if isinstance(err, OSError) and err.strerror:
         return err.strerror.lower()
     return " ".join(str(err).split()) or type(err).__name__
+
+
+def _needs(path: str | os.PathLike | BinaryIO) -> str | None:
+    "What to install for a format that Pillow does not know here."
+    ending = "" if hasattr(path, "seek") else os.path.splitext(path)[1].lower()
+    name, module, install = PLUGINS.get(ending, (None, None, None))
+    missing = find_spec(module) is None if module else ending not in Image.registered_extensions()
+    return f"{name} needs a plugin: {install}" if name and missing else None

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from .defaults import NAME, Defaults
+from .folders import folder_label, folder_split, label_from, walk, wanted
 from .frames import frame
-from .images import image_extensions, image_size
-
-SPLITS = dict(train="train", training="train", valid="valid", validation="valid", val="valid", test="test")
-
-
-def split_name(name: str | None) -> str | None:
-    "train, valid or test for what people call them; other names as they are."
-    return name and SPLITS.get(name.strip().lower(), name.strip())
+from .images import image_size
+from .learners import Loaders, OwnLoaders, rows_of_dls
+from .origin import Listed, Origin, of_source
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,10 @@ class Items:
     root: Path  # what names in `cleaned.csv` and in reports are relative to
     unreadable: tuple[Unreadable, ...] = field(default=(), repr=False)
     label_delim: str | None = None  # what joins an item's labels where it has several
+    # What they came from, and the row of each in it; made-up items have neither.
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+    rows: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), repr=False, compare=False)  # what a user should know of them
 
     def __post_init__(self):
         n = len(self.paths), len(self.labels), len(self.splits)
@@ -85,6 +87,7 @@ class Items:
             paths=tuple(self.paths[k] for k in ks),
             labels=tuple(self.labels[k] for k in ks),
             splits=tuple(self.splits[k] for k in ks),
+            rows=self.rows and tuple(self.rows[k] for k in ks),
         )
 
     def without(self, errors: dict[int, str]) -> Items:  # item -> why it cannot be read
@@ -97,6 +100,33 @@ class Items:
         "A DataFrame with the columns `name` (relative to `root`), `label` and `split`."
         names = map(self.relpath, range(len(self)))
         return frame(zip(names, self.labels, self.splits, strict=True), ("name", "label", "split"))
+
+    def as_source(self) -> Any:
+        """These images, with their labels, as the type that `read_source` was given, see docs/datasets.md.
+
+        `df()` where that was a folder or an archive. Raises `ValueError` for labels that the type cannot hold.
+        """
+        return self.df() if self.origin is None else self.origin.rebuild(self)
+
+    def dropped(self) -> list[int]:
+        "Rows of the source whose images are not among these, sorted: left out, excluded or unreadable."
+        if self.origin is None:
+            raise ValueError(
+                "these Items come from no source; get them from read_source or Items.from_folder"
+            )
+        return sorted(set(range(len(self.origin.labels))).difference(self.rows))
+
+    def to_folder(self, path: str | os.PathLike, link: bool = False) -> Path:
+        "The new folder `path` with copies of the files, hard links if `link`, see `outputs.write_folder`."
+        from .outputs import write_folder
+
+        return write_folder(self, path, link)
+
+    def to_archive(self, path: str | os.PathLike) -> Path:
+        "A new tar or zip, or a folder of shards, with the members that stay, see `repack.write_archive`."
+        from .repack import write_archive
+
+        return write_archive(self, path)
 
     def dataloaders(
         self,
@@ -134,38 +164,54 @@ class Items:
     def from_folder(
         cls,
         root: str | os.PathLike,
-        label_func: Callable[[Path], str | None]
-        | None = None,  # default: the name of the parent folder, unless it is a split
+        label_func: Callable[[Path], object]
+        | str
+        | re.Pattern
+        | None = None,  # or a regular expression with one group; default: the name of the parent folder, unless a split
+        *,
+        include: str | Iterable[str] = (),  # patterns of names, see `folders.wanted`; none: everything
+        exclude: str | Iterable[str] = (),
     ) -> Items:
         """Every image below `root`, sorted by path; symlinked folders are followed once, hidden names are skipped.
 
-        A top folder called train, valid or test gives the split. Raises `NotADirectoryError`,
-        and `ValueError` where no file has an image's ending.
+        A top folder called train, valid or test gives the split. `root/imgclean.toml` holds where an argument is not
+        given. Raises `NotADirectoryError`, and `ValueError` where no file has an image's ending.
         """
         root = Path(root)
         if not root.is_dir():
             what = "is a file" if root.is_file() else "does not exist"
             raise NotADirectoryError(f"{str(root)!r} {what}; give a folder of images")
         os.listdir(root)  # raises where the folder may not be read
-        unreadable: list[Unreadable] = []
-        paths = sorted(_walk(root, unreadable))
-        if not paths and not unreadable:
-            raise ValueError(f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)")
-        label = (
-            _words_of(label_func) if label_func else lambda p: _folder_label(p.relative_to(root).parts[:-1])
+        defaults = Defaults.of(root)
+        fits = wanted(include or defaults.include, exclude or defaults.exclude)
+        noted: list[Unreadable] = []
+        paths = sorted(walk(root, lambda path, error: noted.append(Unreadable(path, error))))
+        names = relative_names(paths, root)
+        kept = [(path, name) for path, name in zip(paths, names, strict=True) if fits(name)]
+        unreadable = tuple(bad for bad in noted if fits(relative_to(bad.path, root)))
+        if not kept and not unreadable:
+            raise ValueError(_no_images(root, len(paths)))
+        folders = [name.split("/")[:-1] for _, name in kept]
+        if label_func or defaults.label:
+            label = label_from(label_func or defaults.label, root)
+            labels = tuple(label(path) for path, _ in kept)
+        else:
+            labels = tuple(map(folder_label, folders))
+        found = cls(
+            tuple(path for path, _ in kept), labels, tuple(map(folder_split, folders)), root, unreadable
         )
-        splits = tuple(SPLITS.get(p.relative_to(root).parts[0].lower()) for p in paths)
-        return cls(tuple(paths), tuple(label(p) for p in paths), splits, root, tuple(unreadable))
+        return of_source(found, Origin(root, labels))
 
     @classmethod
     def from_paths(cls, paths: Iterable[str | os.PathLike]) -> Items:
         "The images in `paths`, in that order, without labels; their root is the deepest folder that holds all."
-        paths = tuple(map(Path, paths))
+        source = list(paths)
+        paths = tuple(map(Path, source))
         if not paths:
             raise ValueError("the list of paths is empty; give the files of the images")
         unknown = (None,) * len(paths)
         folder = os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
-        return cls(paths, unknown, unknown, Path(folder))
+        return of_source(cls(paths, unknown, unknown, Path(folder)), Listed(source, unknown))
 
     @classmethod
     def from_dls(
@@ -178,41 +224,23 @@ class Items:
         DataLoaders that imgclean made from `Items` give back those.
         """
         if "imgclean_items" in vars(dls):
-            return dls.imgclean_items
-        paths, labels, splits, delim = [], [], [], None
-        for split, ds in zip(("train", "valid", "test"), (dl.dataset for dl in dls.loaders), strict=False):
-            paths += ds_paths(ds)
-            found, several = _ds_labels(ds)
-            labels += found
-            delim = ";" if several else delim
-            splits += [split] * len(ds)
-        if not paths:
-            raise ValueError(
-                "the DataLoaders hold no images; build them from a folder, a csv or a list of files"
-            )
-        if len(set(splits)) == 1:  # a lone training set is no split
-            splits = [None] * len(splits)
+            own: Items = dls.imgclean_items
+            return of_source(own, OwnLoaders(dls, own.labels, own.paths))
+        paths, labels, splits, delim = rows_of_dls(dls)
         root = root_of(paths, root or dls.path)
-        return cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
+        items = cls(tuple(paths), tuple(labels), tuple(splits), root, label_delim=delim)
+        return of_source(items, Loaders(dls, items.labels))
+
+
+def _no_images(root: Path, n_excluded: int) -> str:
+    if n_excluded:
+        return f"none of the {n_excluded} images in {str(root)!r} fits include and exclude; see there and in its {NAME}"
+    return f"no images in {str(root)!r} (looked for .jpg, .png and Pillow's other endings)"
 
 
 def key_of(paths: Iterable[str | os.PathLike]) -> bytes:
     "Digest of paths in their order, see `Items.key`."
     return hashlib.blake2b(b"\0".join(map(os.fsencode, paths)), digest_size=16).digest()
-
-
-def _words_of(label_func: Callable) -> Callable[[Path], str | None]:
-    def label(path: Path) -> str | None:
-        value = label_func(path)
-        return None if value is None else str(value)
-
-    return label
-
-
-def _folder_label(folders: tuple[str, ...]) -> str | None:
-    "The innermost folder's name, unless that is the root or a split."
-    named = folders[1:] if folders and folders[0].lower() in SPLITS else folders
-    return named[-1] if named else None
 
 
 def relative_to(path: Path, root: Path) -> str:
@@ -239,104 +267,3 @@ def root_of(paths: Sequence[Path], wanted: str | os.PathLike) -> Path:
     if all(os.path.commonpath([f, top]) == top for f in folders):
         return Path(wanted)
     return Path(os.path.commonpath(folders))
-
-
-def _walk(root: Path, unreadable: list[Unreadable]) -> Iterator[Path]:
-    "Image files below `root`; folders that cannot be listed are added to `unreadable`."
-
-    def note(err: OSError) -> None:
-        unreadable.append(
-            Unreadable(Path(err.filename), f"the folder cannot be listed: {err.strerror.lower()}")
-        )
-
-    endings, seen, starts = image_extensions(), set(), [os.fspath(root)]
-    while starts:
-        for folder, folders, files in os.walk(starts.pop(0), onerror=note):
-            # A folder that two names lead to is one folder: link loops end, nothing duplicates itself.
-            # Links wait until all real folders are seen, so that an image keeps its real name.
-            here = os.stat(folder)
-            if (here.st_dev, here.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((here.st_dev, here.st_ino))
-            folders[:] = sorted(d for d in folders if not d.startswith("."))
-            starts += [link for d in folders if os.path.islink(link := os.path.join(folder, d))]
-            for name in files:
-                if name.startswith(".") or os.path.splitext(name)[1].lower() not in endings:
-                    continue
-                path = Path(folder, name)
-                if _is_special(path):  # opening a pipe would wait for ever
-                    unreadable.append(Unreadable(path, "not a regular file"))
-                else:
-                    yield path
-
-
-def _is_special(path: Path) -> bool:
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # a broken link: whoever opens it says so
-        return False
-
-
-def source_stage(tl) -> int:
-    """How many of the first transforms of a fastai `TfmdLists` lead from its items to the path of a file.
-
-    Names that lead to no file, such as the ids of a table, are followed further.
-    """
-    value, found = _nth(tl.items, 0), None
-    for stage, tfm in enumerate([*tl.tfms.fs, None]):
-        if isinstance(value, (str, os.PathLike)):
-            found = stage
-            if Path(value).is_file():
-                return stage
-        try:
-            value = tfm(value) if tfm else None
-        except Exception:  # the reader of the images, on a file that does not exist
-            break
-    if found is not None:
-        return found
-    raise ValueError(
-        f"the Learner's items are {type(_nth(tl.items, 0)).__name__}, not files; give the folder of the images"
-    )
-
-
-def ds_paths(ds) -> list[Path]:
-    "The file of each item of a fastai `Datasets`, in its order; raises `ValueError` where items are no files."
-    if not len(ds):
-        return []
-    tl = image_tfms(ds)
-    tfms = tl.tfms.fs[: source_stage(tl)]
-    paths = []
-    for k in range(len(ds)):
-        value = _nth(tl.items, k)
-        for tfm in tfms:
-            value = tfm(value)
-        paths.append(Path(value))
-    return paths
-
-
-def image_tfms(ds):
-    "The `TfmdLists` of the images of a fastai `Datasets`."
-    tls = getattr(ds, "tls", None)
-    if not tls:
-        raise ValueError(
-            f"expected fastai Datasets of images, got {type(ds).__name__}; give the folder of the images"
-        )
-    if ds.n_inp != 1:
-        raise ValueError(f"the Learner takes {ds.n_inp} inputs an item, imgclean looks at one image an item")
-    return tls[0]
-
-
-def _ds_labels(ds) -> tuple[list[str | None], bool]:
-    "The category of each item, several joined by ';', and whether there are several; masks and numbers are none."
-    tl = ds.tls[ds.n_inp] if len(ds.tls) > ds.n_inp and len(ds) else None
-    first = tl.decode(tl[0]) if tl else None
-    if isinstance(first, str):
-        return [str(tl.decode(tl[k])) or None for k in range(len(ds))], False
-    if hasattr(first, "__iter__") and not hasattr(first, "shape") and not hasattr(first, "getpixel"):
-        return [";".join(map(str, tl.decode(tl[k]))) or None for k in range(len(ds))], True
-    return [None] * len(ds), False
-
-
-def _nth(items, k: int):
-    return getattr(items, "iloc", items)[k]  # a DataFrame is indexed by row

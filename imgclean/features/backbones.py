@@ -32,6 +32,7 @@ from torch import nn
 from ..dataset.frames import frame
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
+from ..dataset.sources import read_source
 
 PACKAGED = "tf_efficientnet_lite0"
 SIZE = 224
@@ -47,7 +48,7 @@ def default_learner(
 
     Other architectures fetch their weights as timm and torchvision do; where that fails, `ConnectionError`.
     """
-    dls = _own(source) if isinstance(source, DataLoaders) else _dls(_items(source), size)
+    dls = _own(source) if isinstance(source, DataLoaders) else _dls(read_source(source), size)
     if arch == PACKAGED and pretrained:
         learn = vision_learner(dls, arch, pretrained=False, n_out=_n_out(dls))
         load_packaged_weights(learn.model[0].model)
@@ -99,10 +100,6 @@ def _arch(name: str):
     if ours:
         return ours
     raise ValueError(f"{name!r} is neither a timm nor a torchvision model; see timm.list_models('*resnet*')")
-
-
-def _items(source) -> Items:
-    return source if isinstance(source, Items) else Items.from_folder(source)
 
 
 def _n_out(dls: DataLoaders) -> int:

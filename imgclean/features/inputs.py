@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..dataset.images import UnreadableImage, open_image
-from ..dataset.items import image_tfms, source_stage
+from ..dataset.learners import image_tfms, source_stage
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in parts of an image's width and height
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)

@@ -15,6 +15,7 @@ import traitlets
 from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
 from ..dataset.quarantine import Restored
+from ..dataset.sources import read_source
 from ..find.keepers import human_bytes
 from .apply import Applied
 from .filters import Filter
@@ -56,7 +57,7 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def __init__(
         self,
-        dataset: Items,  # or fastai DataLoaders
+        dataset: Items,  # or fastai DataLoaders, or what else `read_source` takes but names of files
         fns_idxs: Iterable,  # groups, or v1's flat list of indices
         path: str | os.PathLike | None = None,  # gets `cleaned.csv`; default: the dataset's root
         batch_size: int = 5,  # rows on a page
@@ -67,7 +68,7 @@ class ImageCleaner(anywidget.AnyWidget):
         | os.PathLike
         | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
     ):
-        items = dataset if isinstance(dataset, Items) else _items(dataset)
+        items = _items(dataset)
         groups = as_groups(fns_idxs, duplicates)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; show at least one row on a page")
@@ -292,11 +293,12 @@ def _applied(done: Applied) -> str:
 
 
 def _items(dataset) -> Items:
-    if hasattr(dataset, "loaders"):
-        return Items.from_dls(dataset)
-    raise TypeError(
-        f"dataset is a {type(dataset).__name__}; give the `ds` that DatasetFormatter returns, Items, or DataLoaders"
-    )
+    "What the indices mean; a folder's images may be others by now than when they were found."
+    if isinstance(dataset, (str, os.PathLike)):
+        raise TypeError(
+            f"dataset is a {type(dataset).__name__}; give the `ds` that DatasetFormatter returns, Items, or DataLoaders"
+        )
+    return read_source(dataset)
 
 
 @lru_cache(maxsize=1000)

@@ -1,8 +1,14 @@
+import io
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pictures import picture
 from PIL import Image
 
+from imgclean.dataset import images
+from imgclean.dataset.facts import with_frames_noted
 from imgclean.dataset.images import (
     UnreadableImage,
     image_extensions,
@@ -10,6 +16,7 @@ from imgclean.dataset.images import (
     open_image,
     reading_errors,
 )
+from imgclean.dataset.items import Items
 
 
 def mean(im):
@@ -126,3 +133,61 @@ def test_files_that_cannot_be_read_are_told_by_place(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     paths = [tmp_path / name for name in ("empty.png", "good.png", "gone.png")]
     assert reading_errors(paths) == {0: "the file is empty", 2: "the file does not exist"}
+
+
+def test_formats_that_need_a_plugin_are_opened_where_it_is_installed(tmp_path):
+    heif = pytest.importorskip(
+        "pillow_heif", reason="pillow-heif is not installed; pip install imgclean[formats]"
+    )
+    heif.from_pillow(picture(1)).save(tmp_path / "1.heic")
+    code = "import sys; from imgclean.dataset.images import open_image; print(open_image(sys.argv[1]).size)"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "1.heic")], capture_output=True, text=True
+    )
+    assert run.stdout.strip() == "(96, 80)", run.stderr
+    assert (
+        np.abs(np.asarray(open_image(tmp_path / "1.heic")) - np.asarray(picture(1), dtype=float)).mean() < 8
+    )
+    assert open_image(io.BytesIO((tmp_path / "1.heic").read_bytes())).size == (96, 80)
+
+
+def test_jpeg_xl_and_avif_are_opened(tmp_path):
+    pytest.importorskip(
+        "pillow_jxl", reason="pillow-jxl-plugin is not installed; pip install imgclean[formats]"
+    )
+    for name in ("1.jxl", "1.avif"):
+        picture(1).save(tmp_path / name)
+        assert open_image(tmp_path / name).size == (96, 80) and image_size(tmp_path / name) == (96, 80)
+
+
+def test_without_the_plugin_a_file_is_listed_with_what_to_install(tmp_path, monkeypatch):
+    for name in ("1.heic", "1.jxl", "1.HIF"):
+        (tmp_path / name).write_bytes(b"what Pillow does not know")
+    assert {".heic", ".hif", ".jxl", ".avif"} <= image_extensions()
+    monkeypatch.setattr(images, "_plugins", lambda: False)
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    items = Items.from_folder(tmp_path)
+    errors = images.reading_errors(items.paths)
+    needs = [f"{name} needs a plugin: pip install imgclean[formats]" for name in ("HEIC", "HEIC", "JPEG XL")]
+    assert [errors[k] for k in range(3)] == needs
+    monkeypatch.setattr(images, "find_spec", lambda name: object())
+    assert images.reading_errors(items.paths)[0] == "not an image that Pillow can read"
+
+
+def test_frames_are_counted_where_a_format_has_them(tmp_path):
+    frames = [picture(k) for k in range(4)]
+    for ending in ("gif", "webp", "tiff", "png", "avif"):
+        frames[0].save(tmp_path / f"{ending}.{ending}", save_all=True, append_images=frames[1:])
+        frames[0].save(tmp_path / f"still-{ending}.{ending}")
+    frames[0].save(tmp_path / "x.jpg")
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    frames[0].save(tmp_path / "profile.png", icc_profile=np.random.default_rng(1).bytes(9000))
+    items = with_frames_noted(Items.from_folder(tmp_path))
+    counts = {items.paths[k].name: n for k, n in images.frame_counts(items.paths).items()}
+    assert counts == {f"{e}.{e}": 4 for e in ("avif", "gif", "png", "tiff", "webp")}
+    note = "5 files hold several frames, of which the first alone is looked at: avif.avif (4), gif.gif (4), "
+    assert items.notes[0].startswith(note) and len(items.notes) == 1
+    assert (
+        items.subset([0]).notes == items.notes and with_frames_noted(Items.from_paths(["x.jpg"])).notes == ()
+    )
+    assert np.array_equal(np.asarray(open_image(tmp_path / "tiff.tiff")), np.asarray(frames[0]))

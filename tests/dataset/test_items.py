@@ -59,6 +59,13 @@ def test_subset_and_without(tmp_path):
     assert items.subset([1]).labels == ("b",)
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="no such names there")
+def test_names_that_are_no_utf8_are_in_the_table(tmp_path):
+    name = os.fsdecode(b"\xff.jpg")
+    picture(1).save(tmp_path / name)
+    assert Items.from_folder(tmp_path).df().name[0] == name
+
+
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="one of each"):
         Items((Path("a.jpg"),), (), (None,), Path())
