@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .common import OK, printable
+from .common import OK, printable, show_warnings
 from .finding import find, leaks
 from .labelling import labels
 from .reviewing import apply, report, restore, review
@@ -39,6 +39,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    show_warnings()
     if version:
         typer.echo(f"imgclean {__version__}")
         raise typer.Exit(OK)

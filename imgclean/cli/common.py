@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ OK, FOUND, WRONG, STOPPED = 0, 1, 2, 130  # exit codes; 1 also: not all was done
 PARTLY = FOUND
 
 Source = Annotated[
-    Path, typer.Argument(metavar="SOURCE", help="Folder of images (subfolders, too), csv, tar or zip file.")
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="Folder of images (subfolders, too), csv, parquet, tar or zip file."
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -50,7 +54,7 @@ KeepPolicy = Annotated[
     str | None,
     typer.Option(
         help="Image of a group to keep: best, largest, sharpest, oldest, newest, metadata, "
-        "train, valid, label (docs/keepers.md).  [default: best]"
+        "train, valid, label (docs/keepers.md).  [default: imgclean.toml, else best]"
     ),
 ]
 Protect = Annotated[
@@ -77,6 +81,21 @@ def clear_errors() -> Iterator[None]:
         )
         typer.echo(f"imgclean: {printable(str(text))}", err=True)
         raise typer.Exit(WRONG) from err
+
+
+class OnStderr(logging.Handler):
+    "Warnings of the library as lines on stderr, safe on a terminal."
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"imgclean: {printable(record.getMessage())}", err=True)
+
+
+def show_warnings() -> None:
+    "Let what the library logs come out by way of `OnStderr`."
+    log = logging.getLogger("imgclean")
+    if not any(isinstance(handler, OnStderr) for handler in log.handlers):
+        log.addHandler(OnStderr(logging.WARNING))
+        log.propagate = False
 
 
 def printable(text: str) -> str:
@@ -112,9 +131,9 @@ def write_tables(df, csv: Path | None, parquet: Path | None = None) -> None:
 
 def read(source: Path, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> Items:
     "The images of a folder, table or archive."
-    from ..dataset.items import Items
+    from ..dataset.sources import read_source
 
-    return Items.from_folder(source)
+    return read_source(source, include=include or (), exclude=exclude or ())
 
 
 def relative(path: str | os.PathLike, root: Path) -> str:

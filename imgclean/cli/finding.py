@@ -85,11 +85,11 @@ def find(
         raise typer.Exit(FOUND)
 
 
-def looked(items: Items, *, keep: str | None, protect: list[str] | None, **settings) -> tuple[Items, Groups]:
+def looked(items: Items, *, protect: list[str] | None, **settings) -> tuple[Items, Groups]:
     "`DatasetFormatter.from_similars` with what a command was given."
     from ..formatter import DatasetFormatter
 
-    return DatasetFormatter.from_similars(items, keep=keep or "best", protect=protect or (), **settings)
+    return DatasetFormatter.from_similars(items, protect=protect or (), **settings)
 
 
 def leaks(

@@ -37,6 +37,7 @@ from .finding import looked
 from .results import print_summary, print_unreadable
 
 if TYPE_CHECKING:
+    from ..dataset.items import Items
     from ..review.exchange import Exported
     from ..review.session import Review
 
@@ -132,6 +133,13 @@ def apply(
     dataset: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder or table, where it has moved since.")
     ] = None,
+    copy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Also copy the clean dataset into this new folder, or of an archive into a new one.",
+        ),
+    ] = None,
     lose_groups: Annotated[
         bool, typer.Option("--lose-groups", help="Also where no copy of a picture would stay.")
     ] = False,
@@ -147,26 +155,31 @@ def apply(
             typer.echo(f"images in {printable(str(found.items.root))}: {printable(str(taken))}", err=True)
             plan = found.plan(to.value)
             _refuse_losses(found, plan["lost"], lose_groups)
-            if dry_run:
-                refused, result = plan["refused"], plan
-                if str(json_file) != "-":
-                    _print_plan(plan)
-            else:
-                done = found.apply(lose_groups, action=to.value)
-                refused, result = done.refused, asdict(done)
-                if str(json_file) != "-":
-                    typer.echo(printable(str(done)))
-            write_text(
-                json_file,
-                json.dumps({"version": 1, "dry_run": dry_run, **result}, indent=1, default=str) + "\n",
-            )
-            for name, why in refused.items():
-                typer.echo(f"left as it is: {printable(name)}: {printable(why)}", err=True)
-    if refused or taken.gone or taken.last or taken.differ:
+            result = plan if dry_run else _carried_out(found, to.value, copy, lose_groups)
+        if str(json_file) != "-":
+            _print_plan(plan) if dry_run else typer.echo(printable(result["done"]))
+        result = {"version": 1, "dry_run": dry_run, **result}
+        write_text(json_file, json.dumps(result, indent=1, default=str) + "\n")
+        for name, why in result["refused"].items():
+            typer.echo(f"left as it is: {printable(name)}: {printable(why)}", err=True)
+    if result["refused"] or taken.gone or taken.last or taken.differ:
         raise typer.Exit(PARTLY)
 
 
-def _dataset(said: Exported, moved: Path | None):
+def _carried_out(found: Review, action: str, copy: Path | None, lose_groups: bool) -> dict:
+    "Copy first: where that fails, nothing was moved."
+    copied = _copied(found.cleaned(), copy) if copy else None
+    done = found.apply(lose_groups, action=action)
+    return {"done": str(done), **asdict(done), "copy": copied}
+
+
+def _copied(cleaned: Items, path: Path) -> Path:
+    from ..dataset.archives import is_archive
+
+    return cleaned.to_archive(path) if is_archive(path) else cleaned.to_folder(path)
+
+
+def _dataset(said: Exported, moved: Path | None) -> Items:
     "The dataset that decisions are about."
     from ..review.exchange import items_listed
 

@@ -1,6 +1,7 @@
 """apply, restore, review and report, from the shell: what is done, what is refused, and that nothing is lost."""
 
 import json
+import zipfile
 
 import pytest
 from pictures import picture
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from imgclean.cli import app
 from imgclean.dataset.items import Items
+from imgclean.dataset.sources import read_source
 from imgclean.find.groups import Group
 from imgclean.review.exchange import export_decisions, sealed
 from imgclean.review.session import Review
@@ -78,6 +80,34 @@ def test_csv_is_the_default_and_touches_no_image(decisions, shop):
     assert result.exit_code == 0 and "no image file was touched" in result.stdout
     assert pictures_of(shop) == before
     assert run.invoke(app, ["restore", str(shop)]).exit_code == 2
+
+
+def test_a_clean_copy(decisions, shop, tmp_path):
+    before = pictures_of(shop)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    result = apply(decisions, "--to", "quarantine", "--copy", str(tmp_path / "full"))
+    assert result.exit_code == 2 and pictures_of(shop) == before  # no copy, nothing moved
+    assert apply(decisions, "--copy", str(tmp_path / "clean")).exit_code == 0
+    clean = {name: what[0] for name, what in pictures_of(tmp_path / "clean").items()}
+    assert len(clean) == 6 and set(map(bytes, clean.values())) == {before[n][0] for n in before.keys() - GONE}
+    assert sum(name.startswith("dog/") for name in clean) == 4
+
+
+def test_an_archive_in_and_a_clean_one_out(shop, tmp_path):
+    with zipfile.ZipFile(tmp_path / "shop.zip", "w") as z:
+        for name in sorted(pictures_of(shop)):
+            z.write(shop / name, name)
+    before = (tmp_path / "shop.zip").read_bytes()
+    items = read_source(tmp_path / "shop.zip")
+    review = Review(items, [Group((0, 2, 4))], ledger=tmp_path / "l.jsonl")
+    review.keep_best()
+    file = export_decisions(review, tmp_path / "d.json", tmp_path / "shop.zip")
+    result = apply(file, "--copy", str(tmp_path / "clean.zip"))
+    assert result.exit_code == 0, result.output
+    with zipfile.ZipFile(tmp_path / "clean.zip") as z:
+        assert set(z.namelist()) == pictures_of(shop).keys() - GONE
+    assert (tmp_path / "shop.zip").read_bytes() == before
 
 
 def test_what_changed_is_left_as_it_is_and_said(decisions, shop):
