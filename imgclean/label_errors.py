@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 
 from .dataset.items import Items
+from .dataset.sources import read_source
 from .features.activations import embed
 from .features.backbones import PACKAGED, default_learner
 from .find.groups import Suspect
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def find_label_errors(
-    source: Items | str | os.PathLike,  # labelled images, or their folder
+    source,  # labelled images: whatever `read_source` takes
     n: int | None = 50,  # at most so many; None: all
     by: str = "combined",  # one of `labels.RANKINGS`
     *,
@@ -34,7 +35,7 @@ def find_label_errors(
     their class, are left out, which is said. Raises `ValueError` where images have several labels.
     """
     check_ranking(by)
-    items = source if isinstance(source, Items) else Items.from_folder(source)
+    items = read_source(source)
     if items.label_delim:
         raise ValueError(
             "the images have several labels; give probabilities of your own to DatasetFormatter.from_probs"

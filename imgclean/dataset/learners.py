@@ -176,14 +176,27 @@ def image_tfms(ds):
     return tls[0]
 
 
+def _category(tl, k: int):
+    "The name, or names, of item `k`'s category; also of one that no image of the training set has."
+    try:
+        return tl.decode(tl[k])
+    except KeyError:
+        value = _nth(tl.items, k)
+        for tfm in tl.tfms.fs:
+            if hasattr(tfm, "vocab"):
+                break
+            value = tfm(value)
+        return value
+
+
 def _ds_labels(ds) -> tuple[list[str | None], bool]:
     "The category of each item, several joined by ';', and whether there are several; masks and numbers are none."
     tl = ds.tls[ds.n_inp] if len(ds.tls) > ds.n_inp and len(ds) else None
-    first = tl.decode(tl[0]) if tl else None
+    first = _category(tl, 0) if tl else None
     if isinstance(first, str):
-        return [str(tl.decode(tl[k])) or None for k in range(len(ds))], False
+        return [str(_category(tl, k)) or None for k in range(len(ds))], False
     if hasattr(first, "__iter__") and not hasattr(first, "shape") and not hasattr(first, "getpixel"):
-        return [";".join(map(str, tl.decode(tl[k]))) or None for k in range(len(ds))], True
+        return [";".join(map(str, _category(tl, k))) or None for k in range(len(ds))], True
     return [None] * len(ds), False
 
 

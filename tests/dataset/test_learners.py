@@ -18,6 +18,7 @@ from fastai.vision.all import (
     parent_label,
 )
 from packing import everything
+from pictures import write_pictures
 
 from imgclean.dataset.sources import read_source
 
@@ -109,3 +110,11 @@ def test_datasets_come_back_with_their_splits(shop):
     out = replace(items, labels=labels).subset([0, 2, 3, 5]).as_source()
     assert isinstance(out, Datasets) and len(out) == 4 and targets(out) == ["dog", "cat", "cat", "dog"]
     assert targets(out.train) == ["dog", "dog"] and targets(out.valid) == ["cat"] and len(ds.train) == 4
+
+
+def test_a_class_that_training_does_not_have_is_told_by_its_name(tmp_path):
+    write_pictures(tmp_path, ["train/a/1.jpg", "train/b/1.jpg", "valid/a/2.jpg", "valid/c/1.jpg"], range(4))
+    dls = ImageDataLoaders.from_folder(tmp_path, valid="valid", bs=2, item_tfms=Resize(32), num_workers=0)
+    items = read_source(dls)
+    labels = {items.relpath(k): items.labels[k] for k in range(len(items))}
+    assert labels == {"train/a/1.jpg": "a", "train/b/1.jpg": "b", "valid/a/2.jpg": "a", "valid/c/1.jpg": "c"}
