@@ -42,6 +42,7 @@ setup(
         "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
         "dev": [
             "pytest>=8",
+            "pytest-xdist",
             "hypothesis",
             "nbclient",
             "playwright",
