@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from fastai.vision.all import ImageDataLoaders, Resize, ResizeMethod, vision_learner
+from networks import resnet10
 from pictures import picture, write_pictures
 from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
@@ -27,7 +27,7 @@ def small_learner(folder, seed=0, **resize):
     tfms = Resize(48, **resize)
     dls = ImageDataLoaders.from_folder(folder, valid_pct=0.25, seed=1, item_tfms=tfms, bs=2, num_workers=0)
     torch.manual_seed(seed)  # fastai's splitter has set another
-    return vision_learner(dls, torchvision.models.resnet18, pretrained=False)
+    return vision_learner(dls, resnet10, pretrained=False)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_reader_that_may_look_at_anything_is_never_cached(folder, tmp_path, lo
 
     block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, item_tfms=Resize(48),
                       get_x=lambda path: PILImage.create(Path(path)))  # fmt: skip
-    learn = vision_learner(block.dataloaders(folder, bs=2), torchvision.models.resnet18, pretrained=False)
+    learn = vision_learner(block.dataloaders(folder, bs=2), resnet10, pretrained=False)
     for _ in range(2):
         embed(learn, Items.from_folder(folder), bs=4, cache=tmp_path / "cache")
     assert sum(looks) == 20
