@@ -48,6 +48,7 @@ setup(
             "pillow-heif",
             "pillow-jxl-plugin",
             "pytest>=8",
+            "pytest-xdist",
             "hypothesis",
             "nbclient",
             "playwright",

@@ -20,11 +20,6 @@ from imgclean.find.verify import verify_pairs
 from imgclean.formatter import DatasetFormatter, _verified_or_alike, verified_groups_of
 
 
-@pytest.fixture(scope="module")
-def verified(sample):
-    return DatasetFormatter.from_similars(sample.path, progress=False)
-
-
 def by_files(ds, pairs, values):
     "The two files of each pair -> its value."
     return {
@@ -37,16 +32,16 @@ def planted_files(sample):
     return {p.what: frozenset(p.files) for p in sample.planted}
 
 
-def test_the_planted_duplicates_are_found_and_nothing_else(sample, verified):
-    ds, idxs = verified
-    found = {frozenset(ds.relpath(k) for k in group) for group in idxs}
-    assert found == {frozenset(p.files) for p in sample.planted if len(p.files) > 1}
+def test_the_planted_duplicates_are_found_and_nothing_else(sample, found):
+    ds, idxs = found
+    groups = {frozenset(ds.relpath(k) for k in group) for group in idxs}
+    assert groups == {frozenset(p.files) for p in sample.planted if len(p.files) > 1}
     assert all(p >= idxs.settings["cut"] for p in idxs.pairs.score)
     assert idxs.settings["min_precision"] == 0.99 and {"look", "check", "calibrate"} <= idxs.seconds.keys()
 
 
-def test_what_was_done_is_told(sample, verified):
-    ds, idxs = verified
+def test_what_was_done_is_told(sample, found):
+    ds, idxs = found
     what, planted = by_files(ds, idxs.pairs, idxs.found.checks), planted_files(sample)
     assert what[frozenset(("object/cup.jpg", "object/coffee.jpg"))].grade == "exact"
     assert what[planted["mirrored"]].mirrored and "mirrored" in what[planted["mirrored"]].what
@@ -54,8 +49,8 @@ def test_what_was_done_is_told(sample, verified):
     assert what[planted["re-encoded"]].grade == "re-encoded"
 
 
-def test_the_calibration_is_of_these_images(sample, verified):
-    ds, idxs = verified
+def test_the_calibration_is_of_these_images(sample, found):
+    ds, idxs = found
     calibration = idxs.found.calibration
     assert len(calibration.same) == len(ds) and sum(n for _, n in calibration.by_edit.values()) == len(ds)
     assert calibration.precision.value >= 0.99 and calibration.recall.value > 0.5
@@ -63,14 +58,14 @@ def test_the_calibration_is_of_these_images(sample, verified):
     assert (calibration.other < 0.5).mean() > 0.99
 
 
-def test_a_strict_cut_changes_no_embedding_and_takes_no_more(sample, verified):
+def test_a_strict_cut_changes_no_embedding_and_takes_no_more(sample, found):
     _, strict = DatasetFormatter.from_similars(sample.path, min_precision=1.0, progress=False)
-    assert {(i, j) for i, j, _ in strict.pairs} <= {(i, j) for i, j, _ in verified[1].pairs}
-    assert [p for p in strict.found.candidates] == [p for p in verified[1].found.candidates]
+    assert {(i, j) for i, j, _ in strict.pairs} <= {(i, j) for i, j, _ in found[1].pairs}
+    assert [p for p in strict.found.candidates] == [p for p in found[1].found.candidates]
 
 
-def test_stages_are_named(sample, verified):
-    ds, idxs = verified
+def test_stages_are_named(sample, found):
+    ds, idxs = found
     stage, planted = by_files(ds, idxs.pairs, idxs.found.stages), planted_files(sample)
     assert stage[frozenset(("object/cup.jpg", "object/coffee.jpg"))] == "exact"
     assert stage[planted["mirrored"]] == stage[planted["half the size"]] == "perceptual"
@@ -146,9 +141,9 @@ def test_files_that_cannot_be_opened_are_counted_and_temporary_ones_forgotten(tm
     assert known and all(name.startswith(str(tmp_path / "a")) for name in known)
 
 
-def test_groups_of_a_second_look_can_be_pickled(verified):
-    again = pickle.loads(pickle.dumps(verified[1]))
-    assert again == verified[1] and again.found.cut == verified[1].found.cut and again.regroup is None
+def test_groups_of_a_second_look_can_be_pickled(found):
+    again = pickle.loads(pickle.dumps(found[1]))
+    assert again == found[1] and again.found.cut == found[1].found.cut and again.regroup is None
 
 
 def test_a_second_run_looks_at_no_pair_again(shop, tmp_path, monkeypatch):

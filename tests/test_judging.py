@@ -9,13 +9,8 @@ from imgclean.judging import calibrate_by_review, pairs_to_judge
 from imgclean.review.session import Review
 
 
-@pytest.fixture(scope="module")
-def looked(sample):
-    return DatasetFormatter.from_similars(sample.path, progress=False)
-
-
-def test_a_person_sees_pairs_of_both_kinds(looked):
-    ds, idxs = looked
+def test_a_person_sees_pairs_of_both_kinds(found):
+    ds, idxs = found
     asked = pairs_to_judge(ds, idxs, 12)
     shown = [k for g in asked for k in g]
     assert (
@@ -30,8 +25,8 @@ def test_a_person_sees_pairs_of_both_kinds(looked):
     assert asked.explain is idxs.explain is not None
 
 
-def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
-    ds, idxs = looked
+def test_the_answers_of_a_review_are_in_the_new_groups(found, tmp_path):
+    ds, idxs = found
     asked = pairs_to_judge(ds, idxs, 12)
     taken = {(i, j) for i, j, _ in idxs.pairs}
     yes = next(g for g in range(len(asked)) if (max(asked[g]), min(asked[g])) not in taken)
@@ -53,8 +48,8 @@ def test_the_answers_of_a_review_are_in_the_new_groups(looked, tmp_path):
     assert calibrate_by_review(idxs, again).pairs.score.tolist() == new.pairs.score.tolist()
 
 
-def test_a_second_round_adds_to_the_first(looked):
-    ds, idxs = looked
+def test_a_second_round_adds_to_the_first(found):
+    ds, idxs = found
     asked = [(max(g), min(g)) for g in pairs_to_judge(ds, idxs, 12)]
     taken = {(i, j) for i, j, _ in idxs.pairs}
     first = {pair: pair not in taken for pair in asked[:2] + asked[-2:]}  # the contrary of what was found
@@ -72,8 +67,8 @@ def test_what_is_protected_stays_so(sample):
     assert shown and safe == set(shown)
 
 
-def test_a_review_without_answers_changes_no_estimate(looked, tmp_path):
-    ds, idxs = looked
+def test_a_review_without_answers_changes_no_estimate(found, tmp_path):
+    ds, idxs = found
     review = Review(ds, pairs_to_judge(ds, idxs, 12), tmp_path)
     review.accept(0)  # to go on says nothing about whether they are the same
     new = calibrate_by_review(idxs, review)
@@ -82,8 +77,8 @@ def test_a_review_without_answers_changes_no_estimate(looked, tmp_path):
     assert np.allclose(before, after, atol=1e-4)
 
 
-def test_what_has_no_calibration_is_refused(looked, tmp_path):
-    ds, idxs = looked
+def test_what_has_no_calibration_is_refused(found, tmp_path):
+    ds, idxs = found
     with pytest.raises(ValueError, match="no calibration to refine"):
         pairs_to_judge(ds, Groups([(1, 0)]))
     write_pictures(tmp_path, ["a.png", "b.png"], [1, 1])

@@ -11,19 +11,8 @@ run = CliRunner()
 
 
 def test_search_prints_json_and_draws_the_curve(tmp_path):
-    args = [
-        "search",
-        "--n",
-        "1500",
-        "--n",
-        "600",
-        "--d",
-        "300",
-        "--folder",
-        tmp_path,
-        "--plot",
-        tmp_path / "cost.png",
-    ]
+    sizes = ["--n", 900, "--n", 500, "--d", 100]
+    args = ["search", *sizes, "--folder", tmp_path, "--plot", tmp_path / "cost.png"]
     found = json.loads(run.invoke(app, list(map(str, args))).stdout)
     for row in found["rows"]:
         assert set(row["ways"]) == {"none", "pca", "auto"}

@@ -85,7 +85,8 @@ def test_what_may_not_be_read_is_listed(tmp_path):
     write_pictures(tmp_path, ["open/1.jpg", "open/shut.jpg", "shut/2.jpg"], [1, 2, 3])
     (tmp_path / "open/shut.jpg").chmod(0)
     (tmp_path / "shut").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    ours = [folder for folder in tmp_path.parents if folder.name.startswith(("pytest-", "popen-"))]
+    for folder in (tmp_path, *ours):
         folder.chmod(folder.stat().st_mode | 0o055)
     code = """if True:
         import os, sys

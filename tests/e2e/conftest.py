@@ -105,6 +105,13 @@ class Notebook:
             code,
         )
 
+    def wait(self, expression: str, value: str = "True", seconds: float = 10) -> None:
+        "Until `expression` is `value` in the kernel: the grid shows a mark before the kernel has heard of it."
+        end = time.monotonic() + seconds
+        while (now := self.python(f"print({expression})")) != value:
+            assert time.monotonic() < end, f"{expression} is {now} and not {value} after {seconds} s"
+            time.sleep(0.05)
+
 
 @pytest.fixture
 def open_notebook(lab, chrome):
@@ -143,7 +150,7 @@ def review_of(lab):
         given = "".join(f", {key}={value!r}" for key, value in options.items())
         return (
             lab[1] / name,
-            f"""from imgclean.all import ImageCleaner, Items
+            f"""from imgclean import ImageCleaner, Items  # not from imgclean.all, which waits for torch
 ds = Items.from_folder({name!r})
 cleaner = ImageCleaner(ds, [(k, k + 1) for k in range(0, len(ds), 2)]{given})
 cleaner""",

@@ -50,6 +50,7 @@ def test_twenty_groups_without_a_mouse(open_notebook, review_of):
     page.wait_for_function("!" + status)
     press(page, "Shift+U Shift+U x")  # forth again; x is JupyterLab's key to cut a cell
     page.wait_for_function(status)
+    nb.wait("len(cleaner.decisions)", "40")
     assert json.loads(nb.python("import json; print(json.dumps(cleaner.decisions))")) == expected
 
     page.keyboard.press("Control+s")
@@ -83,10 +84,10 @@ def test_labels_that_differ_are_settled_by_key(open_notebook, review_of):
     page.locator(".imgclean-cell").nth(2).focus()
     press(page, "Shift+D")
     page.wait_for_function("document.querySelectorAll('[data-mark=delete]').length === 2")
-    assert nb.python("print(cleaner.relabeled, cleaner.deleted)") == "{0: 'dog', 1: 'dog', 3: 'dog'} [2, 3]"
+    nb.wait("cleaner.relabeled, cleaner.deleted", "{0: 'dog', 1: 'dog', 3: 'dog'} [2, 3]")
     press(page, "u u")
     page.wait_for_function("document.querySelectorAll('.imgclean-clash').length === 4")
-    assert nb.python("print(cleaner.relabeled, cleaner.deleted)") == "{1: 'dog', 3: 'dog'} []"
+    nb.wait("cleaner.relabeled, cleaner.deleted", "{1: 'dog', 3: 'dog'} []")
 
 
 HEAR = """import logging
@@ -120,6 +121,7 @@ def test_views_agree_forged_messages_do_nothing_and_a_dead_kernel_is_said(open_n
     third.locator(".imgclean-cell").nth(1).focus()
     press(page, "k")  # it learns what the others did before it adds its own
     page.wait_for_function(f"{MARKS}[2].join() === 'delete,keep,,'")
+    nb.wait("len(other.decisions)", "2")
     before = nb.python("print(cleaner.review.undo() is not None, cleaner.decisions)")
     assert before == "True {'cat/000a.jpg': 'delete'}"
 

@@ -20,7 +20,7 @@ from PIL import Image
 TARGET = os.environ.get("IMGCLEAN_MEASURE")
 N_GROUPS = 5000 if TARGET else 40
 SETUP = """import time
-from imgclean.all import ImageCleaner, Items
+from imgclean import ImageCleaner, Items
 ds = Items.from_folder("speed")
 groups = [tuple(range(a, b)) for a, b in BORDERS]"""
 SHOW = "cleaner = ImageCleaner(ds, groups)\ncleaner"

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -16,20 +15,10 @@ def marks(nb):
     return json.loads(nb.python("import json; print(json.dumps(cleaner.decisions))"))
 
 
-def wait(nb, code, seconds=10):
-    "Until `code` is true in the kernel."
-    for _ in range(seconds * 10):
-        if nb.python(f"print({code})") == "True":
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {code}; {nb.python('print(cleaner.decisions)')}")
-
-
 @pytest.fixture
-def grid(open_notebook, lab, request):
+def grid(open_notebook, lab):
     "The tutorial, run up to the grid."
-    shutil.rmtree(lab[1] / "imgclean-sample", ignore_errors=True)
-    nb = open_notebook(f"{request.node.name}.ipynb", source=REPO / "nbs" / "01_find_duplicates.ipynb")
+    nb = open_notebook("tutorial.ipynb", source=REPO / "nbs" / "01_find_duplicates.ipynb")
     index = nb.page.evaluate(
         "text => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(w => w.model.sharedModel.source.includes(text))",
         GRID,
@@ -64,7 +53,7 @@ def test_mark_by_mouse_and_keyboard_apply_and_read_the_csv(grid, lab):
     page.keyboard.press("PageDown")
     page.wait_for_function("document.querySelectorAll('.imgclean-row').length === 3")
     page.keyboard.press("a")  # these may all stay
-    wait(grid, "len(cleaner.decisions) == 5 + 1 + 2 + 2")
+    grid.wait("len(cleaner.decisions) == 5 + 1 + 2 + 2")
     expected = {name: "delete" for name in (*cups[1:], first[1], *second[1:])} | {
         name: "keep" for name in (cups[0], second[0], *next_page)
     }
@@ -89,23 +78,34 @@ def test_mark_by_mouse_and_keyboard_apply_and_read_the_csv(grid, lab):
     assert marks(grid) == expected
 
 
-def test_keys_never_reach_the_notebook(grid):
-    cells = grid.n_cells()
-    grid.page.locator(".imgclean-cell").first.focus()
+@pytest.fixture
+def small(open_notebook, review_of, request):
+    "A grid between other cells, its notebook, and the cell that shows it."
+    _, cell = review_of(request.node.name, 3)
+    nb = open_notebook(f"{request.node.name}.ipynb", ["'above'", cell, "'below'"])
+    nb.command("notebook:run-all-cells")
+    nb.page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=60000)
+    return nb, cell
+
+
+def test_keys_never_reach_the_notebook(small):
+    nb, page = small[0], small[0].page
+    page.locator(".imgclean-cell").first.focus()
     for key in ["d", "d", "x", "0", "0", "i", "i", "a", "z", "b", "m"]:
-        grid.page.keyboard.press(key)
-    grid.page.get_by_role("button", name="Undo").click()
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Undo").click()
     for key in ["d", "d", "x"]:
-        grid.page.keyboard.press(key)
+        page.keyboard.press(key)
     time.sleep(0.5)
-    assert grid.n_cells() == cells and grid.page.locator(".jp-Dialog").count() == 0
+    assert nb.n_cells() == 3 and page.locator(".jp-Dialog").count() == 0
 
 
-def test_a_restarted_kernel_is_said_and_nothing_decided_is_lost(grid):
-    page = grid.page
+def test_a_restarted_kernel_is_said_and_nothing_decided_is_lost(small):
+    nb, cell = small
+    page = nb.page
     page.locator(".imgclean-cell").nth(1).click()
-    wait(grid, "len(cleaner.deleted) == 1")
-    saved = marks(grid)
+    nb.wait("len(cleaner.deleted) == 1")
+    saved = marks(nb)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'",
@@ -113,6 +113,5 @@ def test_a_restarted_kernel_is_said_and_nothing_decided_is_lost(grid):
     )
     page.locator(".imgclean-cell").nth(2).click()
     page.wait_for_selector(".imgclean-banner:visible", timeout=6000)
-    code = "from imgclean.all import *; ds = Items.from_folder('imgclean-sample'); cleaner = ImageCleaner(ds, [(0, 1)])"
-    grid.python(code)
-    assert marks(grid) == saved
+    nb.python(cell)
+    assert marks(nb) == saved

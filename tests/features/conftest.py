@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import torchvision
 from fastai.vision.all import ImageDataLoaders, Resize, aug_transforms, vision_learner
+from networks import resnet10
 
 
 @pytest.fixture
@@ -12,4 +12,4 @@ def learn(shop):
     dls = ImageDataLoaders.from_folder(
         shop, valid_pct=0.25, seed=1, item_tfms=Resize(64), batch_tfms=aug_transforms(), bs=2, num_workers=0
     )
-    return vision_learner(dls, torchvision.models.resnet18, pretrained=False)
+    return vision_learner(dls, resnet10, pretrained=False)

@@ -1,8 +1,7 @@
+import multiprocessing
 import os
 import random
-import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from fastai.vision.all import ImageDataLoaders, Resize, ResizeMethod, vision_learner
+from networks import resnet10
 from pictures import picture, write_pictures
 from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
@@ -28,7 +27,7 @@ def small_learner(folder, seed=0, **resize):
     tfms = Resize(48, **resize)
     dls = ImageDataLoaders.from_folder(folder, valid_pct=0.25, seed=1, item_tfms=tfms, bs=2, num_workers=0)
     torch.manual_seed(seed)  # fastai's splitter has set another
-    return vision_learner(dls, torchvision.models.resnet18, pretrained=False)
+    return vision_learner(dls, resnet10, pretrained=False)
 
 
 @pytest.fixture
@@ -150,25 +149,16 @@ def test_a_reader_that_may_look_at_anything_is_never_cached(folder, tmp_path, lo
 
     block = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, item_tfms=Resize(48),
                       get_x=lambda path: PILImage.create(Path(path)))  # fmt: skip
-    learn = vision_learner(block.dataloaders(folder, bs=2), torchvision.models.resnet18, pretrained=False)
+    learn = vision_learner(block.dataloaders(folder, bs=2), resnet10, pretrained=False)
     for _ in range(2):
         embed(learn, Items.from_folder(folder), bs=4, cache=tmp_path / "cache")
     assert sum(looks) == 20
 
 
-CHILD = """
-import sys
-from pathlib import Path
-import numpy as np
-sys.path.insert(0, sys.argv[4])
-from test_cache import small_learner
-from imgclean.dataset.items import Items
-from imgclean.features.activations import embed
-folder = Path(sys.argv[1])
-learn = small_learner(folder)
-print("ready", flush=True)
-np.save(sys.argv[3], embed(learn, Items.from_folder(folder), bs=4, num_workers=int(sys.argv[5]), cache=sys.argv[2]).vectors)
-"""
+def looks_at(folder, cache, workers, ready):
+    learn = small_learner(folder)
+    ready.set()
+    embed(learn, Items.from_folder(folder), bs=4, num_workers=workers, cache=cache)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -178,32 +168,25 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, workers):
     write_pictures(folder, [f"{c}/{k}.png" for c in "ab" for k in range(60)], list(range(120)))
     items, cache = Items.from_folder(folder), tmp_path / "cache"
     expected = embed(small_learner(folder), items, bs=4, num_workers=workers).vectors
-    command = [
-        sys.executable,
-        "-c",
-        CHILD,
-        str(folder),
-        str(cache),
-        str(tmp_path / "out.npy"),
-        str(Path(__file__).parent),
-        str(workers),
-    ]
+    # Each process begins as a copy of one that has imported torch, and has done nothing with it.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["imgclean.all"])
     rng, found = random.Random(0), []
     for _ in range(3):
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-        )
-        child.stdout.readline()
+        ready = processes.Event()
+        child = processes.Process(target=looks_at, args=(folder, cache, workers, ready))
+        child.start()
+        assert ready.wait(60)
         start = time.time()
         before = Cache(cache).info()["vectors"]
         goal = before + rng.randint(
             0, 30
         )  # killed after so many vectors more, in the middle of what comes next
-        while child.poll() is None and Cache(cache).info()["vectors"] < goal and time.time() - start < 60:
+        while child.is_alive() and Cache(cache).info()["vectors"] < goal and time.time() - start < 60:
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        child.kill()
+        child.join()
         found.append(Cache(cache).info()["vectors"])
     assert 0 < found[0] <= found[-1] <= 120 and found == sorted(found)
     np.testing.assert_array_equal(
