@@ -56,6 +56,7 @@ _HOMES = {
     "siamese_pairs": "find.siamese",
     "similar_pairs": "find.similarity",
     "similar_pairs_between": "find.similarity",
+    "write_report": "review.report",
 }
 
 __all__ = [*_HOMES]

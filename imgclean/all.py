@@ -27,6 +27,7 @@ from .review.cleaner import ImageCleaner
 from .review.confusion import ClassConfusion
 from .review.corrector import PredictionsCorrector
 from .review.exchange import export_decisions
+from .review.report import write_report
 from .review.session import Review
 
 __all__ = [
@@ -71,4 +72,5 @@ __all__ = [
     "siamese_pairs",
     "similar_pairs",
     "similar_pairs_between",
+    "write_report",
 ]
