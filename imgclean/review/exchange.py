@@ -108,7 +108,7 @@ def _as_data(review: Review, dataset: str | os.PathLike | None) -> dict:
     ]
     return dict(zip(KEYS, (
         KIND, FORMAT, os.path.abspath(items.root), None if dataset is None else os.path.abspath(dataset),
-        _listing(items) if dataset is None else None, groups,
+        listing(items) if dataset is None else None, groups,
         {names[at[n]]: [size, digest] for n, (size, _, digest) in review.known.files(told).items()},
         {names[k]: mark for k, mark in sorted(state.marks.items())},
         {names[k]: label for k, label in sorted(state.labels.items())},
@@ -117,7 +117,8 @@ def _as_data(review: Review, dataset: str | os.PathLike | None) -> dict:
     ), strict=True))  # fmt: skip
 
 
-def _listing(items: Items) -> list[list]:  # [name, label, split] of each image
+def listing(items: Items) -> list[list]:  # [name, label, split] of each image
+    "A dataset as the file has it that no folder or table holds."
     return [[items.relpath(k), items.labels[k], items.splits[k]] for k in range(len(items))]
 
 
