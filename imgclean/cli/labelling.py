@@ -70,8 +70,7 @@ def labels(
     fifths of the images, and asked about the others.
     """
     with clear_errors():
-        check_writable(json_file)
-        check_writable(csv, "--csv")
+        check_writable({"--json": json_file, "--csv": csv}, source, probs, learner)
         if probs and learner:
             raise ValueError("--probs and --learner are both given; give one of them")
         items = read(source, include, exclude)

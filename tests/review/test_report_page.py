@@ -265,6 +265,7 @@ def test_names_that_are_no_unicode_survive_to_the_export(javascript, folder, tmp
         "root",
         "dataset",
         "rows",
+        "unreadable",
         "groups",
         "files",
         "mark",
@@ -295,6 +296,23 @@ def test_names_that_are_no_unicode_survive_to_the_export(javascript, folder, tmp
         content = (folder / name).read_bytes()
         assert found["files"][name] == [len(content), hashlib.blake2b(content, digest_size=16).hexdigest()]
     assert found.pop("checksum") == f"{zlib.crc32(json.dumps(found, separators=(',', ':')).encode()):08x}"
+
+
+def test_what_the_page_began_with_and_was_taken_back_is_exported_as_null(javascript, folder, tmp_path):
+    items = labelled(folder)
+    review = Review(items, GROUPS)
+    review.mark([0, 1], "delete")
+    review.relabel([2, 4], "dog")
+    page = write_report(items, GROUPS, tmp_path / "r.html", dataset=folder)
+    function = """((data) => { const session = new ReportSession(data, memory());
+      session.mark([1], null); session.relabel([2], null); session.mark([3], "keep");
+      return decisionsText(session, data, null); })"""
+    found = json.loads(javascript(function, data_of(page)))
+    assert found["mark"] == {"00.jpg": "delete", "01.jpg": None, "03.jpg": "keep"}
+    assert found["label"] == {"02.jpg": None, "04.jpg": "dog"} and found["from"] == {
+        "02.jpg": LABELS[2],
+        "04.jpg": LABELS[4],
+    }
 
 
 def test_pictures_lie_on_each_other_as_they_do_in_python(javascript, folder, tmp_path):
