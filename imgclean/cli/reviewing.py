@@ -158,6 +158,10 @@ def apply(
         # On trial first: what is refused leaves no trace in the folder, and where the copy fails, nothing was moved.
         with reviewed(said, items, dry_run=True) as (found, taken):
             typer.echo(f"images in {printable(str(items.root))}: {printable(str(taken))}", err=True)
+            if taken.gone and not (taken.taken or taken.last or taken.differ):
+                raise ValueError(
+                    "none of the images that the file decides about is there; give --dataset the place where they are now"
+                )
             plan = found.plan(to.value)
             _refuse_losses(found, plan["lost"], lose_groups)
             if not dry_run:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..dataset.cleaned import Ledger, ledger_path
 from ..dataset.identity import Identities
@@ -168,21 +168,37 @@ def read_decisions(file: str | os.PathLike) -> Exported:
 def _checked(data: dict) -> Exported:
     "`data` in the form that is expected; raises one of the errors that `read_decisions` knows."
     said = Exported(
-        Path(data["root"]), data["dataset"] and Path(data["dataset"]), data["rows"], list(data["unreadable"]),
+        Path(data["root"]), None if data["dataset"] is None else Path(data["dataset"]), data["rows"], list(data["unreadable"]),
         list(data["groups"]), dict(data["files"]), dict(data["mark"]), dict(data["label"]), dict(data["from"]), list(data["apart"]),
     )  # fmt: skip
-    sound = os.path.isabs(said.root) and (said.dataset is None) != (said.rows is None)
-    sound = sound and all(isinstance(name, str) for name in _names(said))
-    sound = sound and set(said.mark.values()) <= {*MARKS, None}
+    sound = (said.dataset is None) != (said.rows is None)
+    sound = sound and all(map(_is_place, filter(None, (said.root, said.dataset))))
+    sound = sound and all(map(_is_text, _names(said))) and set(said.mark.values()) <= {*MARKS, None}
     for label in (*said.label.values(), *said.before.values()):
-        sound = sound and (label is None or isinstance(label, str))
+        sound = sound and (label is None or _is_text(label))
     for size, digest in said.files.values():
         sound = sound and isinstance(size, int) and isinstance(digest, str)
     for _, *words in said.rows or ():
-        sound = sound and len(words) == 2 and all(w is None or isinstance(w, str) for w in words)
+        sound = sound and len(words) == 2 and all(w is None or _is_text(w) for w in words)
     if not sound:
         raise ValueError
     return said
+
+
+def _is_place(path: Path) -> bool:
+    "Whether `path` is absolute, here or on the machine that wrote it."
+    return any(system(path).is_absolute() for system in (PurePosixPath, PureWindowsPath))
+
+
+def _is_text(value: object) -> bool:
+    "Whether it can be a name, or stand in a csv: a half of a surrogate pair cannot."
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _names(said: Exported) -> Iterator[str]:

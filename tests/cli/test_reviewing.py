@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pages import data_of
-from pictures import picture
+from pictures import picture, write_pictures
 from typer.testing import CliRunner
 
 from imgclean.cli import app
@@ -226,6 +226,22 @@ def test_a_dataset_that_has_moved(decisions, shop, tmp_path):
     assert apply(decisions).exit_code == 2
     result = apply(decisions, "--dataset", str(moved))
     assert result.exit_code == 0 and (moved / "cleaned.csv").exists()
+
+
+def test_a_dataset_that_came_from_windows(decisions, shop):
+    data = json.loads(decisions.read_text())
+    data.pop("checksum")
+    decisions.write_text(sealed(data | {"root": "C:\\shop", "dataset": "C:\\shop"}))
+    result = apply(decisions)
+    assert result.exit_code == 2 and "does not exist" in result.stderr
+    assert apply(decisions, "--dataset", str(shop)).exit_code == 0
+
+
+def test_another_dataset_gets_no_clean_csv(decisions, shop, tmp_path):
+    write_pictures(tmp_path / "other", ["a.jpg", "b.jpg"], [21, 22])
+    result = apply(decisions, "--dataset", str(tmp_path / "other"))
+    assert result.exit_code == 2 and "none of the images" in result.stderr
+    assert sorted(everything(tmp_path / "other")) == ["a.jpg", "b.jpg"]
 
 
 def test_names_of_files_cannot_move_the_cursor(tmp_path):
