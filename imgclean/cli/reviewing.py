@@ -202,9 +202,15 @@ def _carried_out(said: Exported, items: Items, to: To, copied: Path | None, lose
 
 
 def _copied(cleaned: Items, path: Path) -> Path:
-    from ..dataset.archives import is_archive
+    from ..dataset.archives import Archives, is_archive
 
-    return cleaned.to_archive(path) if is_archive(path) else cleaned.to_folder(path)
+    if not is_archive(path):
+        return cleaned.to_folder(path)
+    if not isinstance(cleaned.origin, Archives):
+        raise ValueError(
+            f"--copy {str(path)!r} is an archive, but the images come from none, or from a part of one; give a new folder"
+        )
+    return cleaned.to_archive(path)
 
 
 def _dataset(said: Exported, moved: Path | None) -> Items:

@@ -94,6 +94,8 @@ def test_a_clean_copy(decisions, shop, tmp_path):
     assert result.exit_code == 2 and everything(shop) == untouched  # no copy, nothing moved
     assert apply(decisions, "--copy", str(tmp_path / "clean")).exit_code == 0
     clean = {name: what[0] for name, what in pictures_of(tmp_path / "clean").items()}
+    result = apply(decisions, "--copy", str(tmp_path / "clean.zip"))
+    assert result.exit_code == 2 and "give a new folder" in result.stderr
     assert len(clean) == 6 and set(map(bytes, clean.values())) == {before[n][0] for n in before.keys() - GONE}
     assert sum(name.startswith("dog/") for name in clean) == 4
 
