@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OK, FOUND, WRONG, STOPPED = 0, 1, 2, 130  # exit codes; 1 also: not all was done
 PARTLY = FOUND
+STREAMS = ("--json", "--csv")  # that can go to stdout, or to a pipe
 
 Source = Annotated[
     Path,
@@ -73,10 +74,12 @@ def clear_errors() -> Iterator[None]:
             "imgclean: stopped; what was looked at is kept, and the same command goes on from there", err=True
         )
         raise typer.Exit(STOPPED) from None
+    except BrokenPipeError:  # such as `| head`; typer ends without a word
+        raise
     except (OSError, ValueError, ImportError) as err:
         text = (
-            err.strerror and f"{err.strerror}: {err.filename}"
-            if isinstance(err, OSError) and err.errno
+            err.strerror + (f": {err.filename}" if err.filename else "")
+            if isinstance(err, OSError) and err.errno and err.strerror
             else str(err)
         )
         typer.echo(f"imgclean: {printable(str(text))}", err=True)
@@ -105,20 +108,60 @@ def printable(text: str) -> str:
     )
 
 
-def check_writable(file: Path | None, option: str = "--json") -> None:
-    "Complain before the long work, not after it."
-    if file and str(file) != "-" and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise ValueError(f"cannot write {str(file)!r}; give {option} a file in a folder that exists")
+def check_writable(outputs: Mapping[str, Path | None], *inputs: str | os.PathLike | None) -> None:
+    "Complain before the long work, not after it: `outputs` by option, each a file of its own and none of `inputs`."
+    taken: dict[str, str] = {}
+    for option, file in outputs.items():
+        if file is None:
+            continue
+        place = "-" if str(file) == "-" and option in STREAMS else os.path.realpath(file)
+        if place != "-" and not _may_write(file, option):
+            raise ValueError(
+                f"cannot write {str(file)!r}; give {option} a file in a folder that may be written"
+            )
+        if place in taken:
+            raise ValueError(
+                f"{taken[place]} and {option} are both {str(file)!r}; give each a file of its own"
+            )
+        if any(given and place == os.path.realpath(given) for given in inputs):
+            raise ValueError(f"{option} would write over {str(file)!r}, which is read; give another file")
+        taken[place] = option
+
+
+def _may_write(file: Path, option: str) -> bool:
+    if str(file) == "-" or file.is_dir():
+        return False
+    if (
+        file.exists() and not file.is_file()
+    ):  # /dev/null and the like; what replaces a file would replace these, too
+        return option in STREAMS
+    if option != "--save" and file.exists() and _is_image(file):
+        return False
+    return os.access(file.absolute().parent, os.W_OK)
+
+
+def _is_image(file: Path) -> bool:
+    from ..dataset.images import image_extensions
+
+    return file.suffix.lower() in image_extensions()
 
 
 def write_text(file: Path | None, text: str) -> None:
-    "Into a file, or for - to stdout; nothing for None."
-    if file is None:
-        return
+    "Into a file, whole or not at all, or for - to stdout; nothing for None."
+    if file is not None:
+        _write(file, text.encode("utf-8", "surrogateescape"))
+
+
+def _write(file: Path, data: bytes) -> None:
+    from ..dataset.stored import written_whole
+
     if str(file) == "-":
-        typer.echo(text, nl=False)
+        typer.echo(data, nl=False)
+    elif file.exists() and not file.is_file():
+        file.write_bytes(data)
     else:
-        file.write_text(text, encoding="utf-8", errors="surrogateescape")
+        with written_whole(os.path.realpath(file)) as f:
+            f.write(data)
 
 
 def write_tables(df, csv: Path | None, parquet: Path | None = None) -> None:
@@ -126,7 +169,7 @@ def write_tables(df, csv: Path | None, parquet: Path | None = None) -> None:
     if csv:
         write_text(csv, df.to_csv(index=False, lineterminator="\n"))
     if parquet:
-        df.to_parquet(parquet)
+        _write(parquet, df.to_parquet())
 
 
 def read(source: Path, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> Items:

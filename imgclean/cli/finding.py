@@ -62,8 +62,7 @@ def find(
 ) -> None:
     "Find groups of duplicate images in SOURCE. Changes nothing there."
     with clear_errors():
-        for file, option in ((json_file, "--json"), (csv, "--csv"), (parquet, "--parquet")):
-            check_writable(file, option)
+        check_writable({"--json": json_file, "--csv": csv, "--parquet": parquet}, source)
         if parquet:
             from ..find.pairs import check_parquet
 
@@ -110,8 +109,7 @@ def leaks(
 ) -> None:
     "Tell which images of VALID are in TRAIN as well, how many, and of which labels. Changes nothing."
     with clear_errors():
-        for file, option in ((json_file, "--json"), (csv, "--csv")):
-            check_writable(file, option)
+        check_writable({"--json": json_file, "--csv": csv}, train, valid, test)
         from ..leaks import find_leaks
 
         folders = {"train": train, "valid": valid, "test": test}

@@ -70,8 +70,7 @@ def labels(
     fifths of the images, and asked about the others.
     """
     with clear_errors():
-        check_writable(json_file)
-        check_writable(csv, "--csv")
+        check_writable({"--json": json_file, "--csv": csv}, source, probs, learner)
         if probs and learner:
             raise ValueError("--probs and --learner are both given; give one of them")
         items = read(source, include, exclude)
@@ -130,11 +129,19 @@ def _read_probs(file: Path, items: Items):
     "The images that a csv has probabilities of, those in the items' order, and the classes."
     import pandas as pd
 
-    table = pd.read_csv(file, dtype={"name": str})
+    try:
+        table = pd.read_csv(file, dtype={"name": str}, keep_default_na=False)
+    except ValueError as err:
+        raise ValueError(
+            f"{str(file)!r} is no csv of probabilities ({err}); give name, and one column for each class"
+        ) from err
     if "name" not in table.columns or len(table.columns) < 3:
         raise ValueError(
             f"{str(file)!r} has the columns {', '.join(map(str, table.columns))}; give name, and one for each class"
         )
+    twice = table["name"][table["name"].duplicated()]
+    if len(twice):
+        raise ValueError(f"{str(file)!r} has several rows for {twice.iloc[0]}; give one for each image")
     rows = {name: k for k, name in enumerate(table["name"])}
     ks = [k for k in range(len(items)) if items.relpath(k) in rows]
     if len(ks) < len(items):
@@ -143,7 +150,12 @@ def _read_probs(file: Path, items: Items):
             f"{str(file)!r} lacks {len(items) - len(ks)} of {len(items)} images, the first is {missing}; give a row for each"
         )
     classes = [str(c) for c in table.columns if c != "name"]
-    values = table[[c for c in table.columns if c != "name"]].to_numpy(dtype=float)
+    try:
+        values = table[[c for c in table.columns if c != "name"]].to_numpy(dtype=float)
+    except ValueError as err:
+        raise ValueError(
+            f"{str(file)!r} holds what is no probability ({err}); give numbers from 0 to 1"
+        ) from err
     return items, values[[rows[items.relpath(k)] for k in ks]], classes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -71,8 +72,10 @@ def review(
         items = read(source)
         name = source.absolute().name.rsplit(".", 1)[0] or "images"
         target = notebook or Path(f"review-{name}.ipynb")
-        check_writable(target, "--notebook")
-        if not target.exists():
+        if target.is_file():
+            typer.echo(f"{printable(str(target))} is there already and stays as it is", err=True)
+        else:
+            check_writable({"--notebook": target}, source)
             _write_notebook(target, source, len(items))
         open_notebook(target, voila=voila, start=open_it)
 
@@ -147,15 +150,24 @@ def apply(
 ) -> None:
     "Carry out DECISIONS: write cleaned.csv, and with --to move the files that are left out."
     with clear_errors():
-        check_writable(json_file)
+        check_writable({"--json": json_file}, decisions, dataset)
         from ..review.exchange import read_decisions, reviewed
 
         said = read_decisions(decisions)
-        with reviewed(said, _dataset(said, dataset), dry_run=dry_run) as (found, taken):
-            typer.echo(f"images in {printable(str(found.items.root))}: {printable(str(taken))}", err=True)
+        items = _dataset(said, dataset)
+        # On trial first: what is refused leaves no trace in the folder, and where the copy fails, nothing was moved.
+        with reviewed(said, items, dry_run=True) as (found, taken):
+            typer.echo(f"images in {printable(str(items.root))}: {printable(str(taken))}", err=True)
+            if taken.gone and not (taken.taken or taken.last or taken.differ):
+                raise ValueError(
+                    "none of the images that the file decides about is there; give --dataset the place where they are now"
+                )
             plan = found.plan(to.value)
             _refuse_losses(found, plan["lost"], lose_groups)
-            result = plan if dry_run else _carried_out(found, to.value, copy, lose_groups)
+            if not dry_run:
+                _check_place(items.root, to, copy)
+                copied = _copied(found.cleaned(), copy) if copy else None
+        result = plan if dry_run else _carried_out(said, items, to, copied, lose_groups)
         if str(json_file) != "-":
             _print_plan(plan) if dry_run else typer.echo(printable(result["done"]))
         result = {"version": 1, "dry_run": dry_run, **result}
@@ -166,26 +178,48 @@ def apply(
         raise typer.Exit(PARTLY)
 
 
-def _carried_out(found: Review, action: str, copy: Path | None, lose_groups: bool) -> dict:
-    "Copy first: where that fails, nothing was moved."
-    copied = _copied(found.cleaned(), copy) if copy else None
-    done = found.apply(lose_groups, action=action)
+def _check_place(root: Path, to: To, copy: Path | None) -> None:
+    "Complain before the copy, not after it."
+    if to is To.trash:
+        from ..dataset.quarantine import system_trash
+
+        system_trash()
+    if not os.access(root, os.W_OK) and (to is not To.csv or not copy):
+        raise ValueError(
+            f"{str(root)!r} cannot be written, where decisions and cleaned.csv go; give --copy PATH alone, for a clean copy elsewhere"
+        )
+
+
+def _carried_out(said: Exported, items: Items, to: To, copied: Path | None, lose_groups: bool) -> dict:
+    from ..review.exchange import reviewed
+
+    if copied and not os.access(items.root, os.W_OK):
+        done = f"the clean copy is {copied}; {items.root} cannot be written, and has no cleaned.csv"
+        return {"done": done, "csv": None, "refused": {}, "copy": copied}
+    with reviewed(said, items) as (found, _):
+        done = found.apply(lose_groups, action=to.value)
     return {"done": str(done), **asdict(done), "copy": copied}
 
 
 def _copied(cleaned: Items, path: Path) -> Path:
-    from ..dataset.archives import is_archive
+    from ..dataset.archives import Archives, is_archive
 
-    return cleaned.to_archive(path) if is_archive(path) else cleaned.to_folder(path)
+    if not is_archive(path):
+        return cleaned.to_folder(path)
+    if not isinstance(cleaned.origin, Archives):
+        raise ValueError(
+            f"--copy {str(path)!r} is an archive, but the images come from none, or from a part of one; give a new folder"
+        )
+    return cleaned.to_archive(path)
 
 
 def _dataset(said: Exported, moved: Path | None) -> Items:
     "The dataset that decisions are about."
-    from ..review.exchange import items_listed
+    from ..review.exchange import items_listed, without_unreadable
 
     if said.rows is not None:
         return items_listed(said, moved or said.root)
-    return read(moved or said.dataset)
+    return without_unreadable(said, read(moved or said.dataset))
 
 
 def _refuse_losses(found: Review, lost: list[int], agreed: bool) -> None:
@@ -221,12 +255,13 @@ def restore(
 ) -> None:
     "Put the files that `apply --to quarantine` moved back; cleaned.csv stays as it is."
     with clear_errors():
-        from ..dataset.quarantine import MANIFEST, restore_all
+        from ..dataset.quarantine import MANIFEST, manifests, restore_all
         from ..dataset.quarantine import restore as restore_one
 
         if not folder.exists():
             raise FileNotFoundError(f"{str(folder)!r} does not exist; give the folder of the dataset")
-        one = folder.is_file() or (folder / MANIFEST).is_file()
+        # A dataset may have a manifest.json of its own.
+        one = folder.is_file() or ((folder / MANIFEST).is_file() and not manifests(folder))
         done = restore_one(folder) if one else restore_all(folder)
         typer.echo("\n".join(map(printable, str(done).split("\n"))))
     if done.failed:
@@ -250,7 +285,7 @@ def report(
 ) -> None:
     "Write the duplicates of SOURCE into one HTML page to review without a notebook; it exports DECISIONS."
     with clear_errors():
-        check_writable(out, "-o")
+        check_writable({"-o": out}, source)
         from ..review.report import write_report
 
         ds, groups = looked(

@@ -44,7 +44,7 @@ def index(
 ) -> None:
     "Make INDEX of the images in SOURCE, for `similar`; one that is there is brought up to date."
     with clear_errors():
-        check_writable(out, "-o")
+        check_writable({"-o": out}, source)
         from ..find.lsh import LSHIndex
         from ..query import build_index
 
@@ -70,8 +70,7 @@ def similar(
 ) -> None:
     "List the N images of INDEX that are most like IMAGE_OR_URL, most similar first."
     with clear_errors():
-        check_writable(save, "--save")
-        check_writable(json_file)
+        check_writable({"--save": save, "--json": json_file}, image, index)
         from ..query import Index, find_similar
 
         searched = Index.load(index)

@@ -18,6 +18,7 @@ from .stored import read_json, written_whole
 
 KIND, VERSION = "quarantine", 1
 MANIFEST, FILES = "manifest.json", "files"
+NOWHERE = "neither in the quarantine nor in its place; look in the system's trash"
 
 
 class Moved(NamedTuple):
@@ -95,9 +96,7 @@ def restore(
                 if os.path.lexists(source):
                     done.in_place.append(name)
                 else:
-                    done.failed[name] = (
-                        "neither in the quarantine nor in its place; look in the system's trash"
-                    )
+                    done.failed[name] = NOWHERE
             else:
                 source.parent.mkdir(parents=True, exist_ok=True)
                 _move_back(target, source)
@@ -123,6 +122,8 @@ def restore_all(root: Path) -> Restored:
         restored |= dict.fromkeys(done.restored)
         in_place |= dict.fromkeys(done.in_place)
         failed |= done.failed
+    # Of two that listed a file at once, one has it.
+    failed = {name: why for name, why in failed.items() if why != NOWHERE or name not in restored}
     return Restored([*restored], [name for name in in_place if name not in restored], failed)
 
 

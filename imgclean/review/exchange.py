@@ -10,19 +10,23 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..dataset.cleaned import Ledger, ledger_path
 from ..dataset.identity import Identities
-from ..dataset.items import Items
+from ..dataset.images import reading_errors
+from ..dataset.items import Items, relative_names
 from ..dataset.quarantine import leads_outside
 from ..dataset.stored import read_json, written_whole
 from ..find.groups import Group
-from .decisions import MARKS, VERSION, Apart, Relation
+from .decisions import MARKS, VERSION, Apart, Change, Decisions, Relation
 from .session import Review
 
 KIND, FORMAT = "decisions", 1
-KEYS = ["imgclean", "version", "root", "dataset", "rows", "groups", "files", "mark", "label", "from", "apart"]
+STEP = "decisions"  # in a ledger: what a file brought in, which a later file may change
+KEYS = [
+    "imgclean", "version", "root", "dataset", "rows", "unreadable", "groups", "files", "mark", "label", "from", "apart"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,11 @@ class Exported:
     root: Path
     dataset: Path | None  # the folder or table that the dataset is read from
     rows: list | None  # [name, label, split] of each image, where there is no such
+    unreadable: list[str]  # files of the dataset that are no images
     groups: list[dict]  # {"images": [names], "protected": [names]}
     files: dict[str, list]  # name -> [bytes, blake2b hex digest]
-    mark: dict[str, str]
-    label: dict[str, str]
+    mark: dict[str, str | None]  # None, here and below: what the page began with was taken back
+    label: dict[str, str | None]
     before: dict[str, str | None]  # labels in the dataset of those that have new ones
     apart: list  # [[names], [names of other pictures]]
 
@@ -57,7 +62,7 @@ class Taken:
                 self.last,
                 "would delete an image whose copies are gone or have changed, and are not carried out",
             ),
-            (self.differ, "differ from the review that is in the folder, which stands"),
+            (self.differ, "differ from what was decided in the folder's own grid, which stands"),
         ):
             if names:
                 said += f"; {len(names)} {why}, the first is {names[0]}"
@@ -108,7 +113,7 @@ def _as_data(review: Review, dataset: str | os.PathLike | None) -> dict:
     ]
     return dict(zip(KEYS, (
         KIND, FORMAT, os.path.abspath(items.root), None if dataset is None else os.path.abspath(dataset),
-        listing(items) if dataset is None else None, groups,
+        listing(items) if dataset is None else None, unreadable(items), groups,
         {names[at[n]]: [size, digest] for n, (size, _, digest) in review.known.files(told).items()},
         {names[k]: mark for k, mark in sorted(state.marks.items())},
         {names[k]: label for k, label in sorted(state.labels.items())},
@@ -120,6 +125,12 @@ def _as_data(review: Review, dataset: str | os.PathLike | None) -> dict:
 def listing(items: Items) -> list[list]:  # [name, label, split] of each image
     "A dataset as the file has it that no folder or table holds."
     return [[items.relpath(k), items.labels[k], items.splits[k]] for k in range(len(items))]
+
+
+def unreadable(items: Items) -> list[str]:
+    "Names of the files of a dataset that are no images; without those outside of its root."
+    names = relative_names([bad.path for bad in items.unreadable], items.root)
+    return sorted({name for name in names if not leads_outside(name)})
 
 
 def read_decisions(file: str | os.PathLike) -> Exported:
@@ -157,21 +168,37 @@ def read_decisions(file: str | os.PathLike) -> Exported:
 def _checked(data: dict) -> Exported:
     "`data` in the form that is expected; raises one of the errors that `read_decisions` knows."
     said = Exported(
-        Path(data["root"]), data["dataset"] and Path(data["dataset"]), data["rows"], list(data["groups"]),
-        dict(data["files"]), dict(data["mark"]), dict(data["label"]), dict(data["from"]), list(data["apart"]),
+        Path(data["root"]), None if data["dataset"] is None else Path(data["dataset"]), data["rows"], list(data["unreadable"]),
+        list(data["groups"]), dict(data["files"]), dict(data["mark"]), dict(data["label"]), dict(data["from"]), list(data["apart"]),
     )  # fmt: skip
-    sound = os.path.isabs(said.root) and (said.dataset is None) != (said.rows is None)
-    sound = sound and all(isinstance(name, str) for name in _names(said))
-    sound = sound and set(said.mark.values()) <= set(MARKS)
-    sound = sound and all(isinstance(v, str) for v in said.label.values())
-    sound = sound and all(v is None or isinstance(v, str) for v in said.before.values())
+    sound = (said.dataset is None) != (said.rows is None)
+    sound = sound and all(map(_is_place, filter(None, (said.root, said.dataset))))
+    sound = sound and all(map(_is_text, _names(said))) and set(said.mark.values()) <= {*MARKS, None}
+    for label in (*said.label.values(), *said.before.values()):
+        sound = sound and (label is None or _is_text(label))
     for size, digest in said.files.values():
         sound = sound and isinstance(size, int) and isinstance(digest, str)
     for _, *words in said.rows or ():
-        sound = sound and len(words) == 2 and all(w is None or isinstance(w, str) for w in words)
+        sound = sound and len(words) == 2 and all(w is None or _is_text(w) for w in words)
     if not sound:
         raise ValueError
     return said
+
+
+def _is_place(path: Path) -> bool:
+    "Whether `path` is absolute, here or on the machine that wrote it."
+    return any(system(path).is_absolute() for system in (PurePosixPath, PureWindowsPath))
+
+
+def _is_text(value: object) -> bool:
+    "Whether it can be a name, or stand in a csv: a half of a surrogate pair cannot."
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _names(said: Exported) -> Iterator[str]:
@@ -179,7 +206,7 @@ def _names(said: Exported) -> Iterator[str]:
     groups = chain.from_iterable((*g["images"], *g["protected"]) for g in said.groups)
     apart = chain.from_iterable((*one, *others) for one, others in said.apart)
     rows = (row[0] for row in said.rows or ())
-    return chain(groups, apart, rows, said.files, said.mark, said.label, said.before)
+    return chain(groups, apart, rows, said.unreadable, said.files, said.mark, said.label, said.before)
 
 
 @contextmanager
@@ -199,16 +226,36 @@ def reviewed(
         for g in said.groups
         if any(n in placed for n in g["images"])
     ]
-    last = _last_copies(said, placed)
+    last, ours = _last_copies(said, placed), ledger_path(items.root)
     with tempfile.TemporaryDirectory(prefix="imgclean-") as folder:
-        theirs, ours = Path(folder) / "decisions.jsonl", ledger_path(items.root)
-        Ledger(theirs).append(_as_line(said, last))
         if dry_run:
             ours, kept = Path(folder) / "review.jsonl", ours
             Ledger(kept).copy_to(ours)
         review = Review(items, groups, items.root, ledger=ours)
-        review.replay(theirs)
+        _take_over(review, said, last)
         yield review, _what_became(said, review, placed, last)
+
+
+def _take_over(review: Review, said: Exported, last: Collection[str]) -> None:
+    "The decisions of `said` as one step; those of a person in the folder's own grid stand, but none deletes what `said` spares."
+    ours, items = review._state, review.items
+    theirs = Decisions(items, Identities(items, items.root), review.ledger)  # asked only what names mean
+    for _, wanted, _ in theirs.meant([_as_line(said, last)], by_name=False):
+        stand = _decided_here(ours, "marks")
+        marks = {
+            k: mark
+            for k, mark in wanted.marks.items()
+            if (k not in stand or (mark != "delete" and ours.marks[k] == "delete"))
+            and not (mark == "delete" and k in review.protected)
+        }
+        labels = {k: v for k, v in wanted.labels.items() if k not in _decided_here(ours, "labels")}
+        review._do(STEP, Change(marks, labels, wanted.apart))
+
+
+def _decided_here(ours: Decisions, kind: str) -> set[int]:
+    "Items whose mark or label a person gave in a grid, not an earlier file."
+    last = {k: step.do for step in ours.done for k in getattr(step.new, kind)}
+    return {k for k in getattr(ours, kind) if last.get(k) != STEP}
 
 
 def _last_copies(said: Exported, placed: Mapping[str, int]) -> list[str]:
@@ -233,12 +280,20 @@ def items_listed(said: Exported, root: Path) -> Items:
     return Items(tuple(root / name for name in names), labels, splits, root)
 
 
+def without_unreadable(said: Exported, items: Items) -> Items:
+    "`items` without those that `said` knows to be no images, where they are none still."
+    known = set(said.unreadable)
+    ks = [k for k in range(len(items)) if items.relpath(k) in known]
+    errors = reading_errors([items.paths[k] for k in ks])
+    return items.without({ks[place]: why for place, why in errors.items()})
+
+
 def _as_line(said: Exported, last: Collection[str]) -> dict:
     "The decisions as one line of a ledger."
     return {
         "version": VERSION,
-        "do": "decisions",
-        "id": "decisions",
+        "do": STEP,
+        "id": STEP,
         "mark": {name: mark for name, mark in said.mark.items() if name not in last},
         "label": said.label,
         "from": said.before,
@@ -254,7 +309,7 @@ def _prints(said: Exported) -> dict[str, list]:
 
 def _what_became(said: Exported, review: Review, placed: Mapping[str, int], last: Collection[str]) -> Taken:
     wanted = [(n, v, review.mark_of) for n, v in said.mark.items() if n not in last]
-    wanted += [(n, v, review.label_of) for n, v in said.label.items()]
+    wanted += [(n, v, review.relabeled.get if v is None else review.label_of) for n, v in said.label.items()]
     gone = [name for name, *_ in wanted if name not in placed]
     differ = [n for n, value, now in wanted if n in placed and now(placed[n]) != value]
     return Taken(

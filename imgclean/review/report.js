@@ -62,12 +62,15 @@ function decisionsText(session, data, rows) {
   const name = (k) => session.items.get(k).name;
   const names = (ks) => ks.map(name);
   const named = (pairs) => Object.fromEntries([...pairs].sort(([a], [b]) => a - b).map(([k, value]) => [name(k), value]));
+  // The ledger has what the page began with: null says that it was taken back.
+  const cleared = (pairs) => pairs.map(([k]) => [k, null]);
+  const labels = [...new Map([...cleared(data.labels), ...session.labels])];
   const whole = {
-    imgclean: "decisions", version: 1, root: data.root, dataset: data.dataset, rows,
+    imgclean: "decisions", version: 1, root: data.root, dataset: data.dataset, rows, unreadable: data.unreadable,
     groups: session.groups.map((group) => ({ images: names(group.images), protected: names(group.protected) })),
     files: Object.fromEntries(data.items.map((item) => [item.name, [item.bytes, item.digest]])),
-    mark: named(session.marks), label: named(session.labels),
-    from: named([...session.labels].map(([k]) => [k, session.items.get(k).label])),
+    mark: named([...cleared(data.marks), ...session.marks]), label: named(labels),
+    from: named(labels.map(([k]) => [k, session.items.get(k).label])),
     apart: [...session.apart.relations.values()].map((sides) => sides.map(names)),
   };
   const text = JSON.stringify(whole).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);

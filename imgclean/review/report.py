@@ -16,7 +16,7 @@ from ..dataset.items import Items
 from ..dataset.quarantine import leads_outside
 from ..dataset.stored import written_whole
 from .cleaner import HERE, SCRIPTS
-from .exchange import listing
+from .exchange import listing, unreadable
 from .regroup import as_groups
 from .session import Review
 from .shown import ROW, jpeg, row
@@ -80,6 +80,7 @@ def _data(review: Review, items: list[dict], dataset: str | os.PathLike | None) 
     data = {
         "root": os.path.abspath(ds.root),
         "dataset": None if dataset is None else os.path.abspath(dataset),
+        "unreadable": unreadable(ds),
         "images": len(ds),
         "side": SIDE,
         "label_delim": ds.label_delim,

@@ -257,7 +257,14 @@ class ReportSession {
     this.log.append(line);
     this.catchUp();
   }
-  catchUp() { for (const line of this.log.lines()) this.take(line); }
+  catchUp() { for (const line of this.log.lines()) if (this.isSound(line)) this.take(line); }
+  isSound({ marks, labels, apart }) { // other pages may write where the browser keeps the lines
+    const pairs = (found, fits) => Array.isArray(found) && found.every((pair) => Array.isArray(pair) && fits(pair));
+    const known = (ks) => Array.isArray(ks) && ks.every((k) => this.items.has(k));
+    return pairs(marks, ([k, mark]) => this.items.has(k) && ["delete", "keep", null].includes(mark))
+      && pairs(labels, ([k, label]) => this.items.has(k) && (label === null || typeof label === "string"))
+      && pairs(apart, ([sides, value]) => Array.isArray(sides) && sides.length === 2 && sides.every(known) && [true, null].includes(value));
+  }
   take(line) {
     const before = {
       marks: line.marks.map(([k]) => [k, this.markOf(k)]),

@@ -53,6 +53,15 @@ def test_probabilities_of_ones_own(mislabelled, tmp_path):
     found = json.loads(result.stdout)["suspects"]
     # All but one are called blue, so the red ones are in doubt, but for that one.
     assert {s["path"] for s in found[:10]} == {f"red/{k:02}.png" for k in range(12) if k not in (3, 5)}
+    for wrong, word in (
+        (table + f"{names[0]},0.5,0.5\n", "several rows for"),
+        (table.replace("0.9", "high", 1), "no probability"),
+        (table.replace("0.9", "", 1), "no probability"),
+        ("", "no csv of probabilities"),
+    ):
+        (tmp_path / "p.csv").write_text(wrong)
+        result = labels(mislabelled, "--probs", str(tmp_path / "p.csv"))
+        assert result.exit_code == 2 and word in result.stderr and "p.csv" in result.stderr, result.stderr
     (tmp_path / "p.csv").write_text(table.split("\n", 2)[0] + "\n" + table.split("\n", 2)[2])
     result = labels(mislabelled, "--probs", str(tmp_path / "p.csv"))
     assert result.exit_code == 2 and "lacks 1 of 24 images" in result.stderr

@@ -1,10 +1,14 @@
 """apply, restore, review and report, from the shell: what is done, what is refused, and that nothing is lost."""
 
 import json
+import os
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
-from pictures import picture
+from pages import data_of
+from pictures import picture, write_pictures
 from typer.testing import CliRunner
 
 from imgclean.cli import app
@@ -83,15 +87,56 @@ def test_csv_is_the_default_and_touches_no_image(decisions, shop):
 
 
 def test_a_clean_copy(decisions, shop, tmp_path):
-    before = pictures_of(shop)
+    before, untouched = pictures_of(shop), everything(shop)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").touch()
     result = apply(decisions, "--to", "quarantine", "--copy", str(tmp_path / "full"))
-    assert result.exit_code == 2 and pictures_of(shop) == before  # no copy, nothing moved
+    assert result.exit_code == 2 and everything(shop) == untouched  # no copy, nothing moved
     assert apply(decisions, "--copy", str(tmp_path / "clean")).exit_code == 0
     clean = {name: what[0] for name, what in pictures_of(tmp_path / "clean").items()}
+    result = apply(decisions, "--copy", str(tmp_path / "clean.zip"))
+    assert result.exit_code == 2 and "give a new folder" in result.stderr
     assert len(clean) == 6 and set(map(bytes, clean.values())) == {before[n][0] for n in before.keys() - GONE}
     assert sum(name.startswith("dog/") for name in clean) == 4
+
+
+def test_a_folder_that_cannot_be_written_still_has_a_clean_copy(decisions, shop, tmp_path, monkeypatch):
+    before, access = everything(shop), os.access
+    # As a mount that is read-only says; root may write where permissions forbid it.
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != shop and access(path, mode), raising=True
+    )
+    for more in ([], ["--to", "quarantine", "--copy", str(tmp_path / "clean")]):
+        result = apply(decisions, *more)
+        assert result.exit_code == 2 and "give --copy PATH alone" in result.stderr
+    assert not (tmp_path / "clean").exists()
+    result = apply(decisions, "--copy", str(tmp_path / "clean"))
+    assert result.exit_code == 0 and "has no cleaned.csv" in result.stdout
+    assert len(pictures_of(tmp_path / "clean")) == 6 and everything(shop) == before
+
+
+def test_no_trash_no_decision(decisions, shop, monkeypatch):
+    before = everything(shop)
+    monkeypatch.setitem(sys.modules, "send2trash", None)
+    result = apply(decisions, "--to", "trash")
+    assert result.exit_code == 2 and "send2trash" in result.stderr and everything(shop) == before
+
+
+def test_files_that_are_no_images_are_not_in_the_clean_csv(shop, tmp_path):
+    (shop / "dog/z.jpg").write_text("no image")
+    items = Items.from_folder(shop).without({8: "no image"})
+    review = Review(items, [Group((0, 2))], ledger=tmp_path / "l.jsonl")
+    review.keep_best()
+    assert apply(export_decisions(review, tmp_path / "d.json", shop)).exit_code == 0
+    rows = (shop / "cleaned.csv").read_text().splitlines()
+    assert len(rows) == 1 + 7 and "dog/z.jpg,dog" not in rows
+
+
+def test_restore_in_a_folder_with_a_manifest_of_its_own(decisions, shop):
+    (shop / "manifest.json").write_text("{}")
+    assert apply(decisions, "--to", "quarantine").exit_code == 0
+    result = run.invoke(app, ["restore", str(shop)])
+    assert result.exit_code == 0 and "restored 2 files" in result.stdout
 
 
 def test_an_archive_in_and_a_clean_one_out(shop, tmp_path):
@@ -125,6 +170,7 @@ def test_a_group_that_would_lose_every_copy(shop, tmp_path):
     result = apply(decisions, "--to", "quarantine")
     assert result.exit_code == 2 and "--lose-groups" in result.stderr and "cat/a.jpg" in result.stderr
     assert pictures_of(shop) == before and not (shop / "cleaned.csv").exists()
+    assert not (shop / ".imgclean").exists()  # else it would stand against a corrected file
     assert apply(decisions, "--to", "quarantine", "--lose-groups").exit_code == 0
     assert not (shop / "cat/a.jpg").exists()
 
@@ -163,11 +209,41 @@ def test_other_files_are_refused(shop, tmp_path):
     assert run.invoke(app, ["restore", str(tmp_path / "x.json")]).exit_code == 2
 
 
+def test_the_whole_path_from_report_to_apply(shop, tmp_path):
+    "The page, and what it would export undecided; a second look at it goes on from the folder's ledger."
+    (shop / "dog/z.jpg").write_text("no image")
+    page = tmp_path / "page.html"
+    result = run.invoke(app, ["report", str(shop), "-o", str(page), "--min-similarity", "0.999", "-q"])
+    assert result.exit_code == 0 and result.stdout == f"{page}\n", result.output
+    data = data_of(page)
+    assert [g["images"] for g in data["groups"]] == [[0, 2, 4], [5, 7]]
+    assert data["dataset"] == str(shop) and data["unreadable"] == ["dog/z.jpg"]
+    for wrong in ("-", str(shop / "cat/a.jpg"), str(shop)):
+        result = run.invoke(app, ["report", str(shop), "-o", wrong])
+        assert result.exit_code == 2 and "cannot write" in result.stderr
+
+
 def test_a_dataset_that_has_moved(decisions, shop, tmp_path):
     moved = shop.rename(tmp_path / "moved")
     assert apply(decisions).exit_code == 2
     result = apply(decisions, "--dataset", str(moved))
     assert result.exit_code == 0 and (moved / "cleaned.csv").exists()
+
+
+def test_a_dataset_that_came_from_windows(decisions, shop):
+    data = json.loads(decisions.read_text())
+    data.pop("checksum")
+    decisions.write_text(sealed(data | {"root": "C:\\shop", "dataset": "C:\\shop"}))
+    result = apply(decisions)
+    assert result.exit_code == 2 and "does not exist" in result.stderr
+    assert apply(decisions, "--dataset", str(shop)).exit_code == 0
+
+
+def test_another_dataset_gets_no_clean_csv(decisions, shop, tmp_path):
+    write_pictures(tmp_path / "other", ["a.jpg", "b.jpg"], [21, 22])
+    result = apply(decisions, "--dataset", str(tmp_path / "other"))
+    assert result.exit_code == 2 and "none of the images" in result.stderr
+    assert sorted(everything(tmp_path / "other")) == ["a.jpg", "b.jpg"]
 
 
 def test_names_of_files_cannot_move_the_cursor(tmp_path):
@@ -192,7 +268,8 @@ def test_review_writes_a_notebook_once(shop, tmp_path, monkeypatch):
     code = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code")
     assert str(shop) in code and "ImageCleaner" in code
     (tmp_path / "review-shop.ipynb").write_text("{}")  # somebody's own by now
-    assert "voila" in run.invoke(app, ["review", str(shop), "--voila"]).stderr
+    again = run.invoke(app, ["review", str(shop), "--voila"])
+    assert "voila" in again.stderr and "review-shop.ipynb is there already" in again.stderr
     assert (tmp_path / "review-shop.ipynb").read_text() == "{}"
     assert run.invoke(app, ["review", str(tmp_path / "nowhere")]).exit_code == 2
 

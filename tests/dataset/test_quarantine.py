@@ -218,6 +218,16 @@ def test_all_quarantines_that_hold_files_are_restored(shop):
     assert restore_all(shop) == ([], ["dog/b.jpg"], {})
 
 
+def test_of_two_quarantines_that_listed_a_file_at_once_one_has_it(shop):
+    name, both = "cat/a.jpg", []
+    for _ in range(2):
+        both.append(write_manifest(shop, {name: [1, 1, "0"]}))
+    for first in both:
+        move_out(first)  # the second one finds it gone
+    done = restore_all(shop)
+    assert done.restored == [name] and done.failed == {} and (shop / name).exists()
+
+
 def test_of_two_quarantined_files_of_one_name_the_later_comes_back(shop):
     old = quarantined(shop, ["cat/a.jpg"], 2)
     (shop / "cat/a.jpg").write_bytes(b"new")

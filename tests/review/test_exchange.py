@@ -15,6 +15,8 @@ from imgclean.review.exchange import (
     read_decisions,
     reviewed,
     sealed,
+    unreadable,
+    without_unreadable,
 )
 from imgclean.review.session import Review
 
@@ -130,6 +132,55 @@ def test_the_folders_own_review_stands(file, items):
         assert review.deleted == [4] and taken.differ == ("cat/c.jpg",)
 
 
+def again(review, what, tmp_path, shop):
+    "The file of a review after something more was decided."
+    what(review)
+    return read_decisions(export_decisions(review, tmp_path / "again.json", shop))
+
+
+def test_a_later_file_changes_what_an_earlier_one_brought_in(items, shop, tmp_path):
+    review = Review(items, [Group((0, 2, 4)), Group((5, 7))], ledger=tmp_path / "elsewhere.jsonl")
+    first = again(review, lambda r: (r.keep_best(), r.relabel(3, "dog")), tmp_path, shop)
+    with reviewed(first, items) as (ours, _):
+        assert ours.deleted == [2, 4, 7]
+    second = again(review, lambda r: (r.keep_only(2, 0), r.relabel(3, "cow")), tmp_path, shop)
+    with reviewed(second, items) as (ours, taken):
+        assert ours.deleted == [0, 4, 7] and ours.relabeled == {3: "cow"} and taken.differ == ()
+        ours.undo()  # one step
+        assert ours.deleted == [2, 4, 7] and ours.relabeled == {3: "dog"}
+
+
+def test_nothing_is_deleted_that_the_file_keeps(file, items):
+    Review(items, [Group((0, 2, 4))]).mark([0, 2], "delete")
+    with reviewed(read_decisions(file), items) as (review, taken):
+        assert review.deleted == [2, 4] and review.mark_of(0) == "keep" and taken.differ == ()
+
+
+def test_null_takes_back(file, items):
+    with reviewed(read_decisions(file), items):
+        pass
+    data = json.loads(file.read_text())
+    data.pop("checksum")
+    data["mark"]["cat/c.jpg"] = data["label"]["cat/d.jpg"] = None
+    file.write_text(sealed(data))
+    with reviewed(read_decisions(file), items) as (review, taken):
+        assert review.deleted == [4] and review.mark_of(2) is None and review.relabeled == {}
+        assert taken.differ == () and taken.taken == 6
+
+
+def test_files_that_are_no_images_are_left_out_as_long_as_they_are_none(shop, tmp_path):
+    for name in ("dog/x.jpg", "dog/y.jpg"):
+        (shop / name).write_text("no image")
+    items = Items.from_folder(shop)
+    seen = items.without({8: "no image", 9: "no image"})
+    assert unreadable(seen) == ["dog/x.jpg", "dog/y.jpg"]
+    said = read_decisions(export_decisions(Review(seen, [(0, 2)]), tmp_path / "d.json", shop))
+    picture(1).save(shop / "dog/y.jpg")
+    left = without_unreadable(said, items)
+    assert [left.relpath(k) for k in range(len(left))][-1] == "dog/y.jpg" and len(left) == 9
+    assert [bad.path.name for bad in left.unreadable] == ["x.jpg"]
+
+
 def test_what_is_protected_is_not_deleted(file, items):
     data = json.loads(file.read_text())
     data.pop("checksum")
@@ -190,6 +241,12 @@ def test_an_edited_file_is_refused(file):
         {"root": None},
         {"rows": [["cat/a.jpg"]], "dataset": None},
         {"dataset": None},
+        {"dataset": ""},
+        {"dataset": 0},
+        {"dataset": "relative"},
+        {"label": {"cat/a.jpg": "half a pair: \ud800"}},
+        {"mark": {"cat/\ud800.jpg": "keep"}},
+        {"mark": {"cat/a\0.jpg": "keep"}},
         {"apart": [["cat/a.jpg"]]},
         {"imgclean": "quarantine"},
     ],

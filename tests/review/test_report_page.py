@@ -1,11 +1,9 @@
 """The page of a report: its decisions beside those of `Review`, what is written into it, what it exports."""
 
-import base64
 import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -16,15 +14,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from pages import blocks, data_of
+from pages import GROUPS, LABELS, blocks, data_of, labelled
 from pictures import write_pictures
 
 import imgclean.review
 from imgclean.dataset.items import Items
-from imgclean.find.groups import Group, Groups, Suspect
+from imgclean.find.groups import Group, Groups
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import Check
-from imgclean.review.report import SIDE, write_report
+from imgclean.review.report import write_report
 from imgclean.review.session import Review
 
 HERE = Path(imgclean.review.__file__).parent
@@ -82,23 +80,6 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-LABELS = ("cat", "dog", "cat", "a;b", "b;a", None, "dog", "\U0001f431", "￮", "cat", "dog", "a", "dog", "")
-
-
-def labelled(folder: Path) -> Items:
-    items = Items.from_folder(folder)
-    return replace(items, labels=LABELS, splits=("train", "valid") * 7, label_delim=";")
-
-
-GROUPS = [
-    Group((0, 1, 2), 0.99, (1, 1, 0.99)),
-    Group((3, 4), 0.98),
-    Group((5, 6, 7, 8), 0.9, protected=(6,)),
-    Group((2, 9), 0.95),
-    Group((10, 11), 0.97, protected=(10, 11)),
-    Group((8, 12, 9), 0.5),
-    Group((13,)),
-]
 FILTERS = [
     *({"sort": sort} for sort in ("similarity", "label", "size", "grade", "clash")),
     {"state": "undecided", "min_similarity": 0.95},
@@ -265,6 +246,7 @@ def test_names_that_are_no_unicode_survive_to_the_export(javascript, folder, tmp
         "root",
         "dataset",
         "rows",
+        "unreadable",
         "groups",
         "files",
         "mark",
@@ -297,6 +279,42 @@ def test_names_that_are_no_unicode_survive_to_the_export(javascript, folder, tmp
     assert found.pop("checksum") == f"{zlib.crc32(json.dumps(found, separators=(',', ':')).encode()):08x}"
 
 
+def test_what_the_page_began_with_and_was_taken_back_is_exported_as_null(javascript, folder, tmp_path):
+    items = labelled(folder)
+    review = Review(items, GROUPS)
+    review.mark([0, 1], "delete")
+    review.relabel([2, 4], "dog")
+    page = write_report(items, GROUPS, tmp_path / "r.html", dataset=folder)
+    function = """((data) => { const session = new ReportSession(data, memory());
+      session.mark([1], null); session.relabel([2], null); session.mark([3], "keep");
+      return decisionsText(session, data, null); })"""
+    found = json.loads(javascript(function, data_of(page)))
+    assert found["mark"] == {"00.jpg": "delete", "01.jpg": None, "03.jpg": "keep"}
+    assert found["label"] == {"02.jpg": None, "04.jpg": "dog"} and found["from"] == {
+        "02.jpg": LABELS[2],
+        "04.jpg": LABELS[4],
+    }
+
+
+def test_lines_that_another_page_wrote_are_passed_over(javascript, folder, tmp_path):
+    page = write_report(labelled(folder), GROUPS, tmp_path / "r.html")
+    lines = [
+        5,
+        {},
+        *(
+            {"do": "mark", "marks": m, "labels": [], "apart": []}
+            for m in ([[99, "delete"]], [[0, "burn"]], [0])
+        ),
+        {"do": "relabel", "marks": [], "labels": [[0, {}]], "apart": []},
+        {"do": "x", "marks": [], "labels": [], "apart": [[[[0], [99]], True]]},
+        {"do": "mark", "marks": [[1, "delete"]], "labels": [], "apart": []},
+    ]
+    function = """(({data, lines}) => decisionsText(
+      new ReportSession(data, { lines: () => lines.splice(0), append: () => {} }), data, null))"""
+    found = json.loads(javascript(function, {"data": data_of(page), "lines": lines}))
+    assert found["mark"] == {"01.jpg": "delete"} and found["label"] == {} and found["apart"] == []
+
+
 def test_pictures_lie_on_each_other_as_they_do_in_python(javascript, folder, tmp_path):
     items, rng = labelled(folder), np.random.default_rng(0)
     pairs = Pairs.of([5, 6, 7, 8], [2, 5, 5, 5], [0.9, 0.9, 0.9, 0.9])
@@ -319,66 +337,3 @@ def test_pictures_lie_on_each_other_as_they_do_in_python(javascript, folder, tmp
             assert matrix is None
         else:
             np.testing.assert_allclose(matrix, wanted, atol=1e-6)
-
-
-def test_equal_files_share_a_picture_and_a_broken_one_says_why(folder, tmp_path):
-    (folder / "02.jpg").write_bytes(b"no image")
-    found = blocks(write_report(labelled(folder), GROUPS[:2], tmp_path / "r.html"))
-    assert [i["picture"] for i in json.loads(found.texts["data"])["items"]] == [0, 0, 2, 3, 3]
-    assert (
-        found.attrs["picture-2"]["data-missing"] == "not an image that Pillow can read"
-        and not found.texts["picture-2"]
-    )
-    assert base64.b64decode(found.texts["picture-0"]).startswith(b"\xff\xd8")
-
-
-def test_large_images_are_shown_small(tmp_path):
-    write_pictures(tmp_path, ["a.jpg"], [1])
-    from PIL import Image
-
-    with Image.open(tmp_path / "a.jpg") as im:
-        im.resize((1600, 900)).save(tmp_path / "a.jpg")
-    found = blocks(write_report(Items.from_folder(tmp_path), [(0,)], tmp_path / "r.html"))
-    (tmp_path / "small.jpg").write_bytes(base64.b64decode(found.texts["picture-0"]))
-    assert Image.open(tmp_path / "small.jpg").size == (SIDE, SIDE * 900 // 1600)
-
-
-def test_a_dataset_read_as_a_whole_is_not_listed(folder, tmp_path):
-    page = write_report(labelled(folder), GROUPS, tmp_path / "r.html", dataset=os.path.relpath(folder))
-    assert blocks(page).texts["rows"] == "null" and data_of(page)["dataset"] == str(folder)
-
-
-def test_a_flat_list_is_single_images_to_relabel(folder, tmp_path):
-    page = write_report(
-        labelled(folder), [Suspect(3, 0.1, "dog", "loss 3"), Suspect(0, 0.2, "cat", "")], tmp_path / "r.html"
-    )
-    data = data_of(page)
-    assert data["traits"]["single"] and data["traits"]["predicted"] == ["cat", "dog"]
-    assert [(g["images"], g["predicted"]) for g in data["groups"]] == [([3], "dog"), ([0], "cat")]
-
-
-def test_what_is_gone_is_said_and_an_older_report_stays(folder, tmp_path):
-    page = write_report(labelled(folder), GROUPS, tmp_path / "r.html")
-    before, items = page.read_bytes(), labelled(folder)
-    (folder / "05.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"05\.jpg cannot be read any more"):
-        write_report(items, GROUPS, page)
-    assert page.read_bytes() == before and set(os.listdir(tmp_path)) == {"in", "r.html"}
-
-
-def test_other_content_is_another_report(folder, tmp_path):
-    def digest() -> str:
-        return data_of(write_report(labelled(folder), GROUPS, tmp_path / "r.html"))["digest"]
-
-    first = digest()
-    assert digest() == first and re.fullmatch("[0-9a-f]{32}", first)
-    shutil.copy(folder / "06.jpg", folder / "05.jpg")
-    assert digest() != first
-
-
-def test_images_outside_of_the_root_are_refused(folder, tmp_path):
-    items = replace(Items.from_paths([folder / "00.jpg", folder / "01.jpg"]), root=tmp_path)
-    write_report(items, [Group((0, 1))], tmp_path / "r.html")
-    (tmp_path / "other").mkdir()
-    with pytest.raises(ValueError, match=r"00\.jpg lies outside of .*; give the dataset a root"):
-        write_report(replace(items, root=tmp_path / "other"), [Group((0, 1))], tmp_path / "r.html")

@@ -1,0 +1,98 @@
+"""What commands write, and where: each file whole or not at all, and never over what they read."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+from pictures import write_pictures
+from typer.testing import CliRunner
+
+from imgclean.cli import app
+from imgclean.cli.common import check_writable, clear_errors, write_text
+
+run = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "word"),
+    [
+        ({"--json": "-", "--csv": "-"}, "--json and --csv are both"),
+        ({"--json": "x", "--csv": "./x"}, "--json and --csv are both"),
+        ({"--csv": "in.csv"}, "--csv would write over"),
+        ({"--json": "link.csv"}, "--json would write over"),
+        ({"--parquet": "-"}, "give --parquet a file"),
+        ({"-o": "-"}, "give -o a file"),
+        ({"-o": os.devnull}, "give -o a file"),
+        ({"-o": "a.jpg"}, "cannot write 'a.jpg'"),
+        ({"--json": "no/x"}, "in a folder that may be written"),
+        ({"--csv": "."}, "cannot write"),
+    ],
+)
+def test_outputs_that_are_refused(tmp_path, monkeypatch, outputs, word):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path, ["a.jpg"], [1])
+    (tmp_path / "in.csv").touch()
+    os.symlink("in.csv", tmp_path / "link.csv")
+    with pytest.raises(ValueError, match=word):
+        check_writable({option: tmp_path.joinpath(f) if f == "x" else type(tmp_path)(f) for option, f in outputs.items()},
+                       tmp_path / "in.csv", None)  # fmt: skip
+
+
+def test_outputs_that_are_fine(tmp_path):
+    (tmp_path / "old.json").touch()
+    check_writable({"--json": tmp_path / "old.json", "--csv": None, "--parquet": tmp_path / "new"}, tmp_path)
+    check_writable({"--json": type(tmp_path)("-"), "--csv": type(tmp_path)(os.devnull)})
+
+
+def test_a_table_is_not_written_over_itself(shop, tmp_path):
+    (shop / "in.csv").write_text("name\ncat/a.jpg\ncat/b.jpg\n")
+    for command in (["find"], ["labels"]):
+        result = run.invoke(app, [*command, str(shop / "in.csv"), "--csv", str(shop / "in.csv")])
+        assert result.exit_code == 2 and "would write over" in result.stderr
+    assert (shop / "in.csv").read_text().startswith("name\n")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "x.json"
+    write_text(target, "before")
+    os.symlink(target, tmp_path / "link")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError):
+            write_text(target, "after")
+    assert target.read_text() == "before" and sorted(os.listdir(tmp_path)) == ["link", "x.json"]
+    write_text(tmp_path / "link", "a\udcff\n")
+    assert target.read_bytes() == b"a\xff\n" and (tmp_path / "link").is_symlink()
+
+
+def test_an_error_without_a_file_names_none(capsys):
+    import typer
+
+    with pytest.raises(typer.Exit), clear_errors():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert capsys.readouterr().err == "imgclean: No space left on device\n"
+
+
+def in_shell(words, encoding):
+    return subprocess.run(
+        [sys.executable, "-m", "imgclean.cli", *words],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+
+
+def test_names_that_stdout_cannot_show(tmp_path):
+    "As in a pipe on Windows; and names that are no UTF-8 leave it byte by byte."
+    raw = os.fsdecode(b"\xff.jpg")
+    write_pictures(tmp_path / "in", ["猫.jpg", raw], [1, 1])
+    table = in_shell(["find", str(tmp_path / "in"), "-q", "--min-similarity", "0.9", "--csv", "-"], "utf-8")
+    assert table.returncode == 0 and table.stderr == b"", table.stderr
+    assert b"\xff.jpg" in table.stdout and "猫.jpg".encode() in table.stdout
+    shown = in_shell(["find", str(tmp_path / "in"), "-q", "--min-similarity", "0.9"], "ascii")
+    assert shown.returncode == 0 and rb"\u732b.jpg" in shown.stdout, shown.stderr
