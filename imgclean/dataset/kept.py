@@ -73,6 +73,8 @@ def put_file(source: Path, target: Path, link: bool = True) -> bool:
         try:
             os.link(os.path.realpath(source), target)  # to the file, not to a link that leads there
             return False
+        except FileExistsError:  # a copy would write over it, and over all that are linked to it
+            raise
         except OSError:
             pass
     shutil.copy2(source, target)

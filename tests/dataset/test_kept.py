@@ -6,7 +6,7 @@ from pictures import picture
 from PIL import Image
 
 from imgclean.dataset.images import open_image
-from imgclean.dataset.kept import Contents, kept_folder
+from imgclean.dataset.kept import Contents, kept_folder, put_file
 
 
 def test_pictures_are_written_without_loss_in_every_mode(tmp_path):
@@ -74,3 +74,12 @@ def test_another_process_may_be_faster(tmp_path):
 
     assert kept_folder("a", slow, tmp_path / "out") == tmp_path / "out"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_no_file_is_written_over_by_another(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    put_file(tmp_path / "a", tmp_path / "linked")
+    with pytest.raises(FileExistsError):
+        put_file(tmp_path / "b", tmp_path / "linked")
+    assert [(tmp_path / name).read_text() for name in ("a", "b", "linked")] == ["a", "b", "a"]
