@@ -114,6 +114,9 @@ HOSTILE = {
     "hard link": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.LNKTYPE, "../evil")),
     "device": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.CHRTYPE, "")),
     "pipe": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.FIFOTYPE, "")),
+    "file and folder": lambda p: tar_of(p / "x.tar", ("a.jpg", REG, ""), ("a.jpg/b/c.jpg", REG, "")),
+    "long part": lambda p: tar_of(p / "x.tar", FINE, ("é" * 130 + ".jpg", REG, "")),
+    "long name": lambda p: tar_of(p / "x.tar", FINE, ("long/" * 800 + "1.jpg", REG, "")),
     "twice": lambda p: tar_of(p / "x.tar", FINE, FINE),
     "link in a folder's place": lambda p: tar_of(p / "x.tar", ("a", tarfile.SYMTYPE, ".."), ("a/evil.jpg", REG, "")),
     "zip parent": lambda p: zip_of(p / "x.zip", "../evil.jpg"),
@@ -165,3 +168,19 @@ def test_damage_is_said(tmp_path, name):
         assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError, match="there is no archive"):
         read_source(tmp_path / "nowhere.tar")
+
+
+@pytest.mark.parametrize("change", ["_listed", "_unpack"])
+def test_an_archive_that_changes_while_it_is_read_leaves_nothing(tmp_path, monkeypatch, change):
+    path = pack(tmp_path / "x.tar", {"1.jpg": jpeg(1), "2.jpg": jpeg(2)})
+    was = getattr(archives, change)
+
+    def changed(*args):
+        before = None if change == "_unpack" else was(*args)
+        pack(path, {"1.jpg": jpeg(3), "2.jpg": jpeg(4), "3.jpg": jpeg(5)})
+        return was(*args) if change == "_unpack" else before
+
+    monkeypatch.setattr(archives, change, changed)
+    with pytest.raises(ValueError, match="has changed since it was read; read it again"):
+        read_source(path, folder=tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.tar"]
