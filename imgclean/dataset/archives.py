@@ -99,9 +99,10 @@ def items_of_archives(
 
     if not any(shard.images for shard in shards):
         raise ValueError(f"no images in {', '.join(map(str, paths[:3]))}; give an archive that holds some")
-    root = kept_folder(whole.hexdigest()[:32], fill, folder)
-    refuse_changed(shards)
     rows = [(shard, top, name) for shard, top in zip(shards, tops, strict=True) for name in shard.images]
+    names = [os.path.join(top, name) for _, top, name in rows]
+    root = kept_folder(whole.hexdigest()[:32], fill, folder, names)
+    refuse_changed(shards)
     labels = tuple(_label(shard, name) for shard, _, name in rows)
     splits = tuple(folder_split(PurePosixPath(name).parts[:-1]) for *_, name in rows)
     items = Items(tuple(root / top / name for _, top, name in rows), labels, splits, root)

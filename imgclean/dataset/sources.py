@@ -170,7 +170,8 @@ def _side_by_side(parts: dict[str, Items]) -> dict[str, Items]:
             for path, place in files.items():
                 put_file(path, new / place)
 
-    top = kept_folder(hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), fill)
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    top = kept_folder(digest, fill, names=[place for files in moved.values() for place in files.values()])
     return {
         key: replace(part, paths=tuple(top / moved[key][path] for path in part.paths), root=top / name)
         for name, (key, part) in zip(names, parts.items(), strict=True)

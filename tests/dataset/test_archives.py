@@ -184,3 +184,16 @@ def test_an_archive_that_changes_while_it_is_read_leaves_nothing(tmp_path, monke
     with pytest.raises(ValueError, match="has changed since it was read; read it again"):
         read_source(path, folder=tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_an_archive_is_read_whole_after_its_unpacked_images_were_moved_out(tmp_path):
+    shards = [pack(tmp_path / f"{k}.tar", {"a/1.jpg": jpeg(1), "a/2.jpg": jpeg(2)}) for k in range(2)]
+    items = read_source(shards)
+    items.paths[3].rename(tmp_path / "moved.jpg")
+    (items.root / "0/a").rename(tmp_path / "a")
+    again = read_source(shards)
+    assert again == items and [p.read_bytes() for p in again.paths] == [jpeg(1), jpeg(2)] * 2
+    parts = {"train": shards[0], "valid": shards[1]}
+    items = read_source(parts)
+    items.paths[3].unlink()
+    assert read_source(parts).paths[3].read_bytes() == jpeg(2)

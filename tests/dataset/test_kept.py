@@ -83,3 +83,25 @@ def test_no_file_is_written_over_by_another(tmp_path):
     with pytest.raises(FileExistsError):
         put_file(tmp_path / "b", tmp_path / "linked")
     assert [(tmp_path / name).read_text() for name in ("a", "b", "linked")] == ["a", "b", "a"]
+
+
+def test_files_that_are_gone_are_written_again_and_no_other_one_is_touched(tmp_path):
+    images = [picture(k) for k in range(3)]
+    paths = Contents(lambda: images).write(tmp_path / "out")
+    paths[0].unlink()
+    paths[1].write_bytes(b"edited")
+    (tmp_path / "out/.imgclean/review.jsonl").write_text("decided")
+    was = everything(tmp_path)
+    assert Contents(lambda: images).write(tmp_path / "out") == paths
+    assert Image.open(paths[0]).tobytes() == images[0].tobytes()
+    assert everything(tmp_path) == was | {"out/0.png": paths[0].read_bytes()}
+
+
+def test_a_break_leaves_nothing_behind(tmp_path):
+    def stopped(folder):
+        (folder / "half.png").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_folder("a", stopped, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
