@@ -177,6 +177,16 @@ def members(archive: tarfile.TarFile | zipfile.ZipFile, path: Path) -> Iterator[
             raise Refused(f"{str(path)!r} holds {why}; nothing of it is used")
         seen.add(name)
         yield Member(name, info)
+    if isinstance(archive, tarfile.TarFile):
+        _check_end(archive, path)
+
+
+def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+    "Raises `Refused` where the members end before the archive does: Python takes a damaged header for the end."
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise Refused(f"{str(path)!r} is damaged or cut off at byte {archive.offset}; nothing of it is used")
+    archive.fileobj.read(MAX_HEADER)  # what packed it has a checksum at its end
 
 
 def content(archive: tarfile.TarFile | zipfile.ZipFile, member: Member) -> IO[bytes]:
@@ -296,8 +306,8 @@ def _wrong_kind(info: tarfile.TarInfo | zipfile.ZipInfo) -> str | None:
         if info.flag_bits & 1:
             return "which is encrypted"
         return None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "a link or a device"
-    if info.issparse():
-        return "a file with holes"
+    if info.issparse() or info.size < 0:
+        return "a file with holes" if info.issparse() else "of less than nothing"
     return None if info.isfile() or info.isdir() else "a link or a device"
 
 

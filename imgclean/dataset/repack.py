@@ -21,6 +21,7 @@ from .archives import (
     Member,
     Shard,
     content,
+    is_archive,
     key_of_member,
     label_in,
     label_key,
@@ -74,7 +75,7 @@ def write_archive(
 
 def _check_kind(source: Path, target: Path) -> None:
     is_zip = source.suffix.lower() == ".zip"
-    if (target.suffix.lower() == ".zip") != is_zip or (not is_zip and target.suffix.lower() not in MODES):
+    if (target.suffix.lower() == ".zip") != is_zip or not is_archive(target):
         raise ValueError(
             f"{str(source)!r} is a {'zip' if is_zip else 'tar'}; give a name with such an ending, not {target.name!r}"
         )

@@ -101,6 +101,8 @@ def _read(source: Any, root, columns, folder) -> Items:
 
 def _items_of_list(source: list, root: str | os.PathLike | None, folder) -> Items:
     if source and all(isinstance(image, Image.Image) for image in source):
+        for k, image in enumerate(source):
+            _load(image, k)
         paths = tuple(Contents(lambda: source).write(folder))
         unknown = (None,) * len(paths)
         return of_source(Items(paths, unknown, unknown, paths[0].parent), Listed(source, unknown))
@@ -113,6 +115,16 @@ def _items_of_list(source: list, root: str | os.PathLike | None, folder) -> Item
         return Items.from_paths(source)
     items = Items.from_paths(Path(root, path) for path in source)
     return replace(items, root=root_of(items.paths, root), origin=Listed(source, items.labels))
+
+
+def _load(image: Image.Image, k: int) -> None:
+    try:
+        image.load()
+    except Exception as err:  # Pillow's plugins raise nearly every class of exception on broken files
+        name = getattr(image, "filename", "")
+        raise ValueError(
+            f"image {k} of the list {f'({name}) ' if name else ''}cannot be read: {err}; leave it out, or give the paths"
+        ) from err
 
 
 def _items_of_parts(source: Mapping, folder: str | os.PathLike | None, rest: dict) -> Items:

@@ -59,6 +59,8 @@ def test_nothing_is_overwritten_and_what_cannot_be_is_said(tmp_path, shop):
         items.to_archive(tmp_path / "out.zip")
     with pytest.raises(ValueError, match="come from no archive"):
         read_source(shop).to_archive(tmp_path / "out.tar")
+    with pytest.raises(ValueError, match="is a tar; give a name"):
+        items.to_archive(tmp_path / "out.gz")  # which would not be taken for an archive
     pack(path, PLAIN | {"more.jpg": CAT})
     with pytest.raises(ValueError, match="has changed since it was read"):
         items.to_archive(tmp_path / "out.tar")

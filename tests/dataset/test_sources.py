@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from pictures import picture, write_pictures
@@ -54,3 +56,25 @@ def test_any_names_of_parts_keep_their_pictures_apart():
     assert stored(items) == [image.tobytes() for image in images]
     assert items.splits == ("1", "a b", "A", "a", "0")
     assert stored(read_source(images)) == [image.tobytes() for image in images]
+
+
+def test_a_picture_that_is_broken_is_named(tmp_path):
+    picture(1).save(tmp_path / "1.jpg")
+    (tmp_path / "2.jpg").write_bytes((tmp_path / "1.jpg").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"image 1 of the list \(.*2.jpg\) cannot be read: .*; leave it out"):
+        read_source([Image.open(tmp_path / name) for name in ("1.jpg", "2.jpg")])
+
+
+def test_a_folder_that_cannot_be_listed_is_told_of_whatever_is_included(tmp_path, monkeypatch):
+    write_pictures(tmp_path, ["open/1.jpg", "shut/2.jpg", "thumbs/3.jpg"], [1, 2, 3])
+    listed = os.scandir
+
+    def refuse(folder):
+        if os.path.basename(folder) in ("shut", "thumbs"):
+            raise PermissionError(13, "Permission denied", os.fspath(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    items = read_source(tmp_path, include="*.jpg", exclude="thumbs")
+    assert [p.name for p in items.paths] == ["1.jpg"]
+    assert [bad.path.name for bad in items.unreadable] == ["shut"]
