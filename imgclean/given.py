@@ -24,8 +24,20 @@ def with_defaults(
         kept = given.keep or "best" if keep is None else keep
         check_keep(kept)
     with _naming_file(items.root, not protect):
-        protected = protected_items(items, protect or given.protect)
+        protected = protected_items(items, protect) if protect else _protected(items, given.protect)
     return kept, {items.paths[k] for k in protected}, given.min_precision
+
+
+def _protected(items: Items, names: Iterable[str]) -> frozenset[int]:
+    "What the file protects; part of a dataset, such as one split, need hold nothing of a folder that is there."
+    found: frozenset[int] = frozenset()
+    for name in names:
+        try:
+            found |= protected_items(items, name)
+        except ValueError:
+            if not os.path.lexists(items.root / name):
+                raise
+    return found
 
 
 @contextmanager

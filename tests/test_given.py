@@ -13,6 +13,14 @@ def test_the_file_gives_what_is_not_given(shop):
     assert with_defaults(items, "newest", "cat/a.jpg") == ("newest", {items.paths[0]}, 0.8)
 
 
+def test_part_of_a_dataset_need_hold_nothing_that_the_file_protects(shop):
+    (shop / "imgclean.toml").write_text('protect = ["dog", "cat/a.jpg"]')
+    items = Items.from_folder(shop, exclude="dog")
+    assert with_defaults(items, None, ())[1] == {shop / "cat/a.jpg"}
+    with pytest.raises(ValueError, match=r"^protect names 'dog'"):
+        with_defaults(items, None, "dog")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("keep = 'favourite'", "keep is 'favourite'; give one of"), ("protect = ['x']", "protect names 'x'")],

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
-from .cleaned import fingerprint
+from .cleaned import fingerprint, is_unchanged
 from .folders import folder_label, folder_split
 from .images import image_extensions
 from .items import Items
@@ -33,6 +33,7 @@ MAX_RATIO, ALWAYS_FINE = (
     200,
     2**30,
 )  # images hardly shrink: what grows more, and above so many bytes, is a bomb
+MAX_NAME, MAX_PART = 2048, 255  # bytes of a name and of each folder in it that any disk can hold
 MAX_SIDECAR = 2**20  # bytes of a file that holds a label
 MAX_HEADER = 2**24  # bytes that tarfile reads at once: long names, not a made-up header of gigabytes
 MAX_TEXT = 64  # characters of a label in a .txt; what is longer is a caption
@@ -94,11 +95,14 @@ def items_of_archives(
     def fill(new: Path) -> None:
         for shard, top in zip(shards, tops, strict=True):
             _unpack(shard, new / top)
+        refuse_changed(shards)
 
     if not any(shard.images for shard in shards):
         raise ValueError(f"no images in {', '.join(map(str, paths[:3]))}; give an archive that holds some")
-    root = kept_folder(whole.hexdigest()[:32], fill, folder)
     rows = [(shard, top, name) for shard, top in zip(shards, tops, strict=True) for name in shard.images]
+    names = [os.path.join(top, name) for _, top, name in rows]
+    root = kept_folder(whole.hexdigest()[:32], fill, folder, names)
+    refuse_changed(shards)
     labels = tuple(_label(shard, name) for shard, _, name in rows)
     splits = tuple(folder_split(PurePosixPath(name).parts[:-1]) for *_, name in rows)
     items = Items(tuple(root / top / name for _, top, name in rows), labels, splits, root)
@@ -173,6 +177,16 @@ def members(archive: tarfile.TarFile | zipfile.ZipFile, path: Path) -> Iterator[
             raise Refused(f"{str(path)!r} holds {why}; nothing of it is used")
         seen.add(name)
         yield Member(name, info)
+    if isinstance(archive, tarfile.TarFile):
+        _check_end(archive, path)
+
+
+def _check_end(archive: tarfile.TarFile, path: Path) -> None:
+    "Raises `Refused` where the members end before the archive does: Python takes a damaged header for the end."
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise Refused(f"{str(path)!r} is damaged or cut off at byte {archive.offset}; nothing of it is used")
+    archive.fileobj.read(MAX_HEADER)  # what packed it has a checksum at its end
 
 
 def content(archive: tarfile.TarFile | zipfile.ZipFile, member: Member) -> IO[bytes]:
@@ -206,13 +220,22 @@ def label_in(texts: dict[str, str]) -> tuple[str, str] | None:
         about = json.loads(texts.get("json", "null"))
     except ValueError:
         about = None
-    for key in LABEL_KEYS:
-        value = about.get(key) if isinstance(about, dict) else None
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
-            return str(value), "json"
+    if key := label_key(about):
+        return str(about[key]), "json"
     text = texts.get("txt", "").strip()
     boxes = len(text.split()) > 1 and re.fullmatch(r"[\d\s.eE+-]+", text)  # as YOLO writes them
     return None if not text or len(text) > MAX_TEXT or "\n" in text or boxes else (text, "txt")
+
+
+def label_key(about: Any) -> str | None:
+    "The key of the label in what a JSON file holds."
+    if not isinstance(about, dict):
+        return None
+    values = {key: about.get(key) for key in LABEL_KEYS}
+    return next(
+        (k for k, v in values.items() if isinstance(v, (str, int)) and not isinstance(v, bool) and v != ""),
+        None,
+    )
 
 
 def _label(shard: Shard, name: str) -> str | None:
@@ -220,8 +243,17 @@ def _label(shard: Shard, name: str) -> str | None:
     return found[0] if found else folder_label(PurePosixPath(name).parts[:-1])
 
 
+def refuse_changed(shards: Iterable[Shard]) -> None:
+    "Raises `ValueError` for an archive that is not the one that was read."
+    changed = next((s.path for s in shards if not is_unchanged(s.path, s.fingerprint)), None)
+    if changed is not None:
+        raise ValueError(f"{str(changed)!r} has changed since it was read; read it again")
+
+
 def _listed(path: Path) -> Shard:
     images, texts = [], {}
+    with opened(path):  # whatever is wrong with it is said first
+        was = fingerprint(path)
     with opened(path) as archive:
         for member in members(archive, path):
             key = key_of_member(member.name)
@@ -233,7 +265,21 @@ def _listed(path: Path) -> Shard:
                     text = file.read(MAX_SIDECAR).decode("utf-8", errors="replace")
                 texts.setdefault(key, {})[ending] = text
     keys = set(map(key_of_member, images))
-    return Shard(path, fingerprint(path), images, {key: t for key, t in texts.items() if key in keys})
+    _check_places(images, path)
+    return Shard(path, was, images, {key: t for key, t in texts.items() if key in keys})
+
+
+def _check_places(images: list[str], path: Path) -> None:
+    "Raises `Refused` for names that no folder can hold, or not all at once."
+    files = set(images)
+    for name in images:
+        folders = map(str, PurePosixPath(name).parents)
+        parts = [len(os.fsencode(part)) for part in PurePosixPath(name).parts]
+        why = "a name that is too long" if max(parts) > MAX_PART or sum(parts) > MAX_NAME else None
+        if why is None and not files.isdisjoint(folders):
+            why = "which lies in a folder that is a file as well"
+        if why:
+            raise Refused(f"{str(path)!r} holds {name[:MAX_PART]!r}, {why}; nothing of it is used")
 
 
 def _unpack(shard: Shard, folder: Path) -> None:
@@ -260,8 +306,8 @@ def _wrong_kind(info: tarfile.TarInfo | zipfile.ZipInfo) -> str | None:
         if info.flag_bits & 1:
             return "which is encrypted"
         return None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "a link or a device"
-    if info.issparse():
-        return "a file with holes"
+    if info.issparse() or info.size < 0:
+        return "a file with holes" if info.issparse() else "of less than nothing"
     return None if info.isfile() or info.isdir() else "a link or a device"
 
 

@@ -37,7 +37,7 @@ class Defaults:
         except (FileNotFoundError, NotADirectoryError):
             return cls()
         try:
-            found = tomllib.loads(text.decode("utf-8"))
+            found = tomllib.loads(text.decode("utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise ValueError(f"{str(path)!r} is no TOML: {err}; correct it or take it away") from None
         unknown = next((key for key in found if key not in _CHECKS), None)

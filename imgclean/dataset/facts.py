@@ -112,15 +112,33 @@ def protected_items(
     protect: str | os.PathLike | Iterable[str | os.PathLike],  # files and folders; relative: to `items.root`
 ) -> frozenset[int]:
     "Items that are one of the files `protect` or lie in one of its folders; `ValueError` for a path that holds none."
-    protect = [protect] if isinstance(protect, (str, os.PathLike)) else protect
-    at, found = [Path(os.path.abspath(p)) for p in items.paths], set()
-    for path in protect:
-        whole = {Path(os.path.abspath(items.root / path)), Path(os.path.abspath(path))}
-        here = {k for k, p in enumerate(at) if p in whole or not whole.isdisjoint(p.parents)}
-        if not here:
-            raise ValueError(
-                f"protect names {os.fspath(path)!r}, where none of the images lies; "
-                f"give files or folders, relative to {str(items.root)!r} or absolute"
-            )
-        found |= here
+    protect = [protect] if isinstance(protect, (str, os.PathLike)) else list(protect)
+    meant: dict[str, set[int]] = {}  # file or folder -> which of `protect` may be that
+    for n, path in enumerate(protect):
+        for whole in (items.root / path, path):
+            meant.setdefault(_place(whole), set()).add(n)
+    found, there = set(), set()
+    for k, path in enumerate(items.paths):
+        for place in _with_folders(_place(path)):
+            if place in meant:
+                found.add(k)
+                there |= meant[place]
+    empty = next((path for n, path in enumerate(protect) if n not in there), None)
+    if empty is not None:
+        raise ValueError(
+            f"protect names {os.fspath(empty)!r}, where none of the images lies; "
+            f"give files or folders, relative to {str(items.root)!r} or absolute"
+        )
     return frozenset(found)
+
+
+def _place(path: str | os.PathLike) -> str:
+    return os.path.normcase(os.path.abspath(path))
+
+
+def _with_folders(place: str) -> Iterator[str]:
+    while True:
+        yield place
+        place, below = os.path.dirname(place), place
+        if place == below:
+            return

@@ -12,6 +12,8 @@ from .kept import Contents
 from .origin import Origin, of_source, rows_of
 from .tables import USUAL
 
+NUMBERS = {"int": int, "uint": int, "float": float}  # how the names of their types begin
+
 
 class Hub(Origin):
     "A `datasets.Dataset`"
@@ -30,6 +32,8 @@ class Hub(Origin):
     def _relabelled(self, changed: dict[int, str]) -> Any:
         dataset, column = self.source, self.column
         if column is None:
+            if "label" in dataset.column_names:
+                raise ValueError("the column 'label' holds no labels; say which does by columns={'label': …}")
             labels = [changed.get(row, label) for row, label in enumerate(self.labels)]
             return dataset.add_column("label", labels)
         feature, order = dataset.features[column], dataset.column_names
@@ -40,10 +44,27 @@ class Hub(Origin):
             changed = {row: names.index(label) for row, label in changed.items()}
         else:
             spelled = {str(value): value for value in values}
-            changed = {row: spelled.get(label, label) for row, label in changed.items()}
+            changed = {
+                row: spelled[label] if label in spelled else _spelled(label, feature, column)
+                for row, label in changed.items()
+            }
         values = [changed.get(row, value) for row, value in enumerate(values)]
         bare = dataset.remove_columns(column)
         return bare.add_column(column, values, feature=feature).select_columns(order)
+
+
+def _spelled(label: str, feature: Any, column: str) -> Any:
+    "`label` as a value of a column that does not hold it yet."
+    kind = next((kind for name, kind in NUMBERS.items() if feature.dtype.startswith(name)), str)
+    try:
+        value = kind(label)
+    except ValueError:
+        value = None
+    if str(value) != label or ("string" not in feature.dtype and kind is str):
+        raise ValueError(
+            f"{label!r} cannot be in the column {column!r}, which holds {feature.dtype}; make that a column of texts first"
+        )
+    return value
 
 
 def is_hub(source: Any) -> bool:

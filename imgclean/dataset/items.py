@@ -186,9 +186,13 @@ class Items:
         fits = wanted(include or defaults.include, exclude or defaults.exclude)
         noted: list[Unreadable] = []
         paths = sorted(walk(root, lambda path, error: noted.append(Unreadable(path, error))))
+        # What is in a folder that cannot be listed may fit `include`, whatever the folder is called.
+        stays = wanted((), exclude or defaults.exclude)
         names = relative_names(paths, root)
         kept = [(path, name) for path, name in zip(paths, names, strict=True) if fits(name)]
-        unreadable = tuple(bad for bad in noted if fits(relative_to(bad.path, root)))
+        unreadable = tuple(
+            bad for bad in noted if (stays if bad.path.is_dir() else fits)(relative_to(bad.path, root))
+        )
         if not kept and not unreadable:
             raise ValueError(_no_images(root, len(paths)))
         folders = [name.split("/")[:-1] for _, name in kept]

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
@@ -28,6 +28,9 @@ def kept_folder(
     digest: str,  # of the content
     fill: Callable[[Path], None],  # writes the files into an empty folder
     folder: str | os.PathLike | None = None,  # default: one by content in the user's cache folder
+    names: Iterable[
+        str | os.PathLike
+    ] = (),  # of the files: those that are gone from a folder that held it are written again
 ) -> Path:
     """The folder that holds what `fill` writes; one that holds it already is taken as it is, nothing is overwritten.
 
@@ -35,25 +38,45 @@ def kept_folder(
     """
     target = Path(folder) if folder is not None else kept_root() / digest
     if _holds(target, digest):
+        gone = [name for name in names if not os.path.lexists(target / name)]
+        if gone:  # caches are emptied by age, and `apply` moves files out
+            with _filled(target, fill) as new:
+                for name in gone:
+                    _place_file(new / name, target / name)
         return target
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(
             f"{str(target)!r} is there and holds something else; give a folder that is new or empty"
         )
+    try:
+        with _filled(target, fill) as new:
+            (new / FOLDER).mkdir()
+            (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}))
+            new.chmod(0o755)  # mkdtemp's folders are for their owner alone
+            place_folder(new, target)
+    except OSError:
+        if not _holds(target, digest):  # else another process was faster
+            raise
+    return target
+
+
+@contextmanager
+def _filled(target: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
+    "A folder for the time being beside `target` with what `fill` writes."
     target.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         fill(new)
-        (new / FOLDER).mkdir()
-        (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}))
-        new.chmod(0o755)  # mkdtemp's folders are for their owner alone
-        place_folder(new, target)
-    except BaseException:
+        yield new
+    finally:
         shutil.rmtree(new, ignore_errors=True)
-        if _holds(target, digest):  # another process was faster
-            return target
-        raise
-    return target
+
+
+def _place_file(new: Path, target: Path) -> None:
+    "Give the file `new` the name `target`, unless another process was faster."
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(target):
+        os.replace(new, target)
 
 
 def place_folder(new: Path, target: Path) -> None:
@@ -73,6 +96,8 @@ def put_file(source: Path, target: Path, link: bool = True) -> bool:
         try:
             os.link(os.path.realpath(source), target)  # to the file, not to a link that leads there
             return False
+        except FileExistsError:  # a copy would write over it, and over all that are linked to it
+            raise
         except OSError:
             pass
     shutil.copy2(source, target)
@@ -110,7 +135,7 @@ class Contents:
                 else:
                     _save(image, new / name)
 
-        top = kept_folder(digest, fill, folder)
+        top = kept_folder(digest, fill, folder, names)
         return [top / name for name in names]
 
     def _digest(self) -> tuple[str, list[str]]:  # and the ending of each file

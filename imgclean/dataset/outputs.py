@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from .folders import SPLITS, folder_label, folder_split
 from .items import Items
 from .kept import place_folder, put_file
+from .origin import Listed
+from .tables import Table
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,9 @@ def write_folder(
     labels that no folder can have.
     """
     target = Path(os.path.abspath(path))
-    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(items.root)):
-        raise ValueError(
-            f"{str(path)!r} lies inside the dataset {str(items.root)!r}; give a folder elsewhere"
-        )
+    held = _folder_of(items)
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(held)):
+        raise ValueError(f"{str(path)!r} lies inside the dataset {str(held)!r}; give a folder elsewhere")
     if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{str(path)!r} is there already; give a folder that is new or empty")
     names = names_by_label(items)
@@ -46,6 +47,13 @@ def write_folder(
     if link and any(copied):
         log.warning("%d of %d images were copied: no hard link can lead there", sum(copied), len(copied))
     return Path(path)
+
+
+def _folder_of(items: Items) -> Path:
+    "Where a clean folder may not be: whoever reads the dataset again would find each image twice."
+    if isinstance(items.origin, (Table, Listed)) and len(items):  # the root may hold much else
+        return Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in items.paths]))
+    return items.root
 
 
 def names_by_label(items: Items) -> list[str]:
@@ -69,7 +77,8 @@ def free_name(name: str, taken: set[str]) -> str:
 
 def name_by_label(name: str, label: str | None, split: str | None = None) -> str:
     "`name`, with forward slashes, moved to the folder of `label`; as it is where it lies in that already."
-    *folders, base = PurePosixPath(name).parts
+    # Hidden ones, as a table may list, would not be read again.
+    *folders, base = (part.lstrip(".") or part for part in PurePosixPath(name).parts)
     if os.path.isabs(name) or ".." in folders:
         folders = []
     if folder_label(folders) != label:
@@ -79,7 +88,7 @@ def name_by_label(name: str, label: str | None, split: str | None = None) -> str
         folders = [split, *folders]
     if (
         folder_label(folders) != label
-        or label in (".", "..", "")
+        or (label is not None and (not label or label.startswith(".")))
         or any("/" in f or "\\" in f or "\0" in f for f in folders)
     ):
         raise ValueError(f"{label!r} can be no folder of images; relabel it, or use cleaned.csv")

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -15,8 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .archives import LABEL_KEYS, Archives, Member, Shard, content, key_of_member, label_in, members, opened
-from .cleaned import is_unchanged
+from .archives import (
+    Archives,
+    Member,
+    Shard,
+    content,
+    is_archive,
+    key_of_member,
+    label_in,
+    label_key,
+    members,
+    opened,
+    refuse_changed,
+)
 from .items import Items
 from .kept import place_folder
 from .origin import rows_of
@@ -43,9 +55,7 @@ def write_archive(
         len(origin.shards) > 1 and target.is_dir() and not any(target.iterdir())
     ):
         raise FileExistsError(f"{str(path)!r} is there already; give a new name")
-    changed = next((s.path for s in origin.shards if not is_unchanged(s.path, s.fingerprint)), None)
-    if changed is not None:
-        raise ValueError(f"{str(changed)!r} has changed since it was read; read it again")
+    refuse_changed(origin.shards)
     if len(origin.shards) == 1:
         _check_kind(origin.shards[0].path, target)
         _write(items, origin, 0, target)
@@ -65,7 +75,7 @@ def write_archive(
 
 def _check_kind(source: Path, target: Path) -> None:
     is_zip = source.suffix.lower() == ".zip"
-    if (target.suffix.lower() == ".zip") != is_zip or (not is_zip and target.suffix.lower() not in MODES):
+    if (target.suffix.lower() == ".zip") != is_zip or not is_archive(target):
         raise ValueError(
             f"{str(source)!r} is a {'zip' if is_zip else 'tar'}; give a name with such an ending, not {target.name!r}"
         )
@@ -90,6 +100,7 @@ def _write(items: Items, origin: Archives, s: int, target: Path) -> None:
             with content(source, member) as file:
                 data = texts.get(member.name) or file.read()
             _add(out, member, names.get(member.name, member.name), data)
+        refuse_changed([shard])
 
 
 def _changes(
@@ -104,7 +115,12 @@ def _changes(
             names[name] = free_name(name_by_label(name, label), taken)
         else:
             ending = found[1]
-            texts[f"{key_of_member(name)}.{ending}"] = _text(ending, beside[ending], label)
+            holder = f"{key_of_member(name)}.{ending}"
+            text = _text(ending, beside[ending], label)
+            if label_in(beside | {ending: text.decode()}) != (label, ending):
+                raise ValueError(f"{label!r} in {holder!r} would not be read as a label; give another one")
+            if texts.setdefault(holder, text) != text:
+                raise ValueError(f"{holder!r} is to hold several labels; give all images of it the same one")
     return names, texts
 
 
@@ -112,8 +128,8 @@ def _text(ending: str, was: str, label: str) -> bytes:
     if ending != "json":
         return label.encode()
     about = json.loads(was)
-    key = next(key for key in LABEL_KEYS if about.get(key) not in (None, ""))
-    number = isinstance(about[key], int) and label.lstrip("-").isdigit()
+    key = label_key(about)
+    number = isinstance(about[key], int) and re.fullmatch(r"0|-?[1-9][0-9]*", label)
     return json.dumps(about | {key: int(label) if number else label}).encode()
 
 

@@ -20,7 +20,8 @@ from .items import Items, root_of
 from .kept import Contents, kept_folder, kept_root, put_file
 from .learners import items_of_datasets
 from .origin import Listed, Origin, Parts, of_source
-from .tables import ENDINGS, items_of_table
+from .outputs import free_name
+from .tables import ENDINGS, items_of_table, texts
 from .vision import is_map_style, items_of_map_style
 
 KINDS = (
@@ -47,7 +48,7 @@ def read_source(
 
     Raises `TypeError` for what holds no images, and `ValueError` where it holds none.
     """
-    if _is_folder(source) and not isinstance(labels, (list, tuple)):
+    if _is_folder(source) and (labels is None or _tells_labels(labels)):
         return Items.from_folder(source, labels, include=include, exclude=exclude)
     if isinstance(source, Mapping) and not is_hub(source):
         rest = dict(root=root, labels=labels, include=include, exclude=exclude, columns=columns)
@@ -100,6 +101,8 @@ def _read(source: Any, root, columns, folder) -> Items:
 
 def _items_of_list(source: list, root: str | os.PathLike | None, folder) -> Items:
     if source and all(isinstance(image, Image.Image) for image in source):
+        for k, image in enumerate(source):
+            _load(image, k)
         paths = tuple(Contents(lambda: source).write(folder))
         unknown = (None,) * len(paths)
         return of_source(Items(paths, unknown, unknown, paths[0].parent), Listed(source, unknown))
@@ -112,6 +115,16 @@ def _items_of_list(source: list, root: str | os.PathLike | None, folder) -> Item
         return Items.from_paths(source)
     items = Items.from_paths(Path(root, path) for path in source)
     return replace(items, root=root_of(items.paths, root), origin=Listed(source, items.labels))
+
+
+def _load(image: Image.Image, k: int) -> None:
+    try:
+        image.load()
+    except Exception as err:  # Pillow's plugins raise nearly every class of exception on broken files
+        name = getattr(image, "filename", "")
+        raise ValueError(
+            f"image {k} of the list {f'({name}) ' if name else ''}cannot be read: {err}; leave it out, or give the paths"
+        ) from err
 
 
 def _items_of_parts(source: Mapping, folder: str | os.PathLike | None, rest: dict) -> Items:
@@ -128,7 +141,7 @@ def _items_of_parts(source: Mapping, folder: str | os.PathLike | None, rest: dic
     if all(kept_root() in items.root.parents for items in parts.values()):
         parts = _side_by_side(parts)
     paths = tuple(path for items in parts.values() for path in items.paths)
-    if len(set(map(os.path.realpath, paths))) < len(paths) and _apart(source):
+    if all(map(_is_folder, source.values())) and len(set(map(os.path.realpath, paths))) < len(paths):
         raise ValueError(
             f"the folders {', '.join(map(str, source.values()))} share files; give folders that lie apart"
         )
@@ -152,14 +165,13 @@ def _of_parts(items: Items, source: Mapping, parts: dict[str, Items]) -> Items:
     return replace(items, origin=Parts(source, parts), rows=tuple(rows))
 
 
-def _apart(source: Mapping) -> bool:
-    return all(isinstance(part, (str, os.PathLike)) for part in source.values())
-
-
 def _side_by_side(parts: dict[str, Items]) -> dict[str, Items]:
     "Parts of which each has a folder by content, in one: their decisions have one place, and no two share a file."
-    names = [name if re.fullmatch(r"[\w-]+", str(name)) else str(k) for k, name in enumerate(parts)]
-    text = repr([(name, part.root.name) for name, part in zip(names, parts.values(), strict=True)])
+    taken: set[str] = set()
+    names = [free_name(str(key) if re.fullmatch(r"[\w-]+", str(key)) else "part", taken) for key in parts]
+    by_content = kept_root()
+    files = [[path.relative_to(by_content).as_posix() for path in part.paths] for part in parts.values()]
+    text = repr(list(zip(names, files, strict=True)))
     moved = {
         key: {path: Path(name, path.relative_to(part.root)) for path in part.paths}
         for name, (key, part) in zip(names, parts.items(), strict=True)
@@ -170,20 +182,26 @@ def _side_by_side(parts: dict[str, Items]) -> dict[str, Items]:
             for path, place in files.items():
                 put_file(path, new / place)
 
-    top = kept_folder(hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), fill)
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    top = kept_folder(digest, fill, names=[place for files in moved.values() for place in files.values()])
     return {
         key: replace(part, paths=tuple(top / moved[key][path] for path in part.paths), root=top / name)
         for name, (key, part) in zip(names, parts.items(), strict=True)
     }
 
 
+def _tells_labels(labels: Any) -> bool:
+    "Whether `labels` is a rule, and not one label for each image."
+    return isinstance(labels, (str, re.Pattern)) or callable(labels)
+
+
 def _labelled(items: Items, labels) -> Items:
     "`items` with other labels, which count as those of the source."
-    if isinstance(labels, (str, re.Pattern)) or callable(labels):
+    if _tells_labels(labels):
         label = label_from(labels, items.root)
         given = tuple(map(label, items.paths))
     else:
-        given = tuple(None if label is None else str(label) for label in labels)
+        given = tuple(texts(labels))
     if len(given) != len(items):
         raise ValueError(f"there are {len(given)} labels for {len(items)} images; give one for each image")
     if items.origin is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +68,10 @@ def items_of_table(
     if not len(table):
         raise ValueError("the table has no rows; give one with a row for each image")
     top = Path(root if root is not None else ".")
-    paths = tuple(top / str(name) for name in table[found["name"]])
-    labels = _texts(table[found["label"]]) if "label" in found else [None] * len(table)
+    paths = tuple(top / _name(value, found["name"], row) for row, value in enumerate(table[found["name"]]))
+    labels = texts(table[found["label"]]) if "label" in found else [None] * len(table)
     if "split" in found:
-        splits = [split_name(name) for name in _texts(table[found["split"]])]
+        splits = [split_name(name) for name in texts(table[found["split"]])]
     elif "is_valid" in found:
         splits = [_side(flag) for flag in table[found["is_valid"]]]
     else:
@@ -97,6 +99,9 @@ def find_columns(
     missing = next((column for column in found.values() if column not in list(there)), None)
     if missing is not None:
         raise ValueError(f"there is no column {missing!r}; the table has {listed}")
+    twice = next((column for column in found.values() if list(there).count(column) > 1), None)
+    if twice is not None:
+        raise ValueError(f"several columns are called {twice!r}; rename all but one")
     if "name" not in found:
         raise ValueError(
             f"the table has the columns {listed}; give columns={{'name': …}}, the one that holds the images' files"
@@ -112,14 +117,38 @@ def _read(path: Path, columns: Mapping[str, str] | None) -> tuple[dict[str, str]
             table = pd.read_parquet(path)
         except ImportError:
             raise ImportError(f"{str(path)!r} needs pyarrow; pip install pyarrow") from None
+        except FileNotFoundError:
+            raise
+        except (ValueError, OSError) as err:
+            raise ValueError(f"{str(path)!r} is no parquet file or is damaged ({err})") from None
         return find_columns(table.columns, columns), table
     sep = "\t" if path.suffix.lower() == ".tsv" else ","
-    found = find_columns(pd.read_csv(path, sep=sep, nrows=0).columns, columns)
-    table = pd.read_csv(path, sep=sep, index_col=False)
-    texts = [column for key, column in found.items() if key != "is_valid"]
+    how = dict(sep=sep, index_col=False)
+    try:
+        return _parsed(path, columns, how)
+    except UnicodeDecodeError:  # names of files need not be UTF-8, and `cleaned.csv` holds them as they are
+        # Not in pyarrow, which refuses such texts.
+        with pd.option_context("mode.string_storage", "python"):
+            return _parsed(path, columns, how | {"encoding_errors": "surrogateescape"})
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning) as err:
+        raise ValueError(
+            f"{str(path)!r} is no table with a line of names and as many fields in each row ({str(err).strip()}); "
+            "put what holds commas into quotes"
+        ) from None
+
+
+def _parsed(path: Path, columns: Mapping[str, str] | None, how: dict) -> tuple[dict[str, str], pd.DataFrame]:
+    import pandas as pd
+
+    found = find_columns(pd.read_csv(path, nrows=0, **how).columns, columns)
+    with warnings.catch_warnings():
+        # Of rows with more fields than names it would drop the last, whichever that is.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(path, **how)
+    cells = [column for key, column in found.items() if key != "is_valid"]
     # Names and labels such as "NA" and "007" are texts, which pandas' own guesses would not leave as they are.
-    plain = pd.read_csv(path, sep=sep, index_col=False, usecols=texts, dtype=str, keep_default_na=False)
-    for column in texts:
+    plain = pd.read_csv(path, usecols=cells, dtype=str, keep_default_na=False, **how)
+    for column in cells:
         table[column] = plain[column]
     return found, table
 
@@ -142,6 +171,19 @@ def _relabelled(column: pd.Series, rows: list[int], changed: dict[int, str]) -> 
     return kept
 
 
+def _name(value: Any, column: str, row: int) -> str:
+    "The name of a file in a cell."
+    if _is_empty(value) or not isinstance(value, (str, os.PathLike, Number)):
+        what = "nothing" if _is_empty(value) else f"a {type(value).__name__}"
+        raise ValueError(
+            f"the column {column!r} holds {what} in row {row}, where a file's name should be; "
+            "take such rows out, or give columns={'name': …}, the one that holds the images' files"
+        )
+    if "\0" in (name := os.fspath(value) if isinstance(value, os.PathLike) else str(value)):
+        raise ValueError(f"the column {column!r} holds {name!r} in row {row}, which no file can be called")
+    return name
+
+
 def _side(flag) -> str:
     side = FLAGS.get(str(flag).strip().lower())
     if side is None:
@@ -149,6 +191,15 @@ def _side(flag) -> str:
     return side
 
 
-def _texts(column) -> list[str | None]:
+def texts(column: Iterable) -> list[str | None]:
     "Cells as texts, empty ones as None."
-    return [None if value is None or value != value or value == "" else str(value) for value in column]
+    return [None if _is_empty(value) else str(value) for value in column]
+
+
+def _is_empty(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return not value
+    try:
+        return bool(value != value)  # NaN and NaT
+    except (TypeError, ValueError):  # pandas.NA, which cannot be asked; and arrays
+        return type(value).__name__ == "NAType"

@@ -79,8 +79,8 @@ def items_of_map_style(dataset: Any, folder: str | os.PathLike | None = None) ->
     else:
         paths, targets = _written(base, rows, folder)
         root = paths[0].parent
-    names = _classes(base)
-    labels = tuple(_label(target, names) for target in targets)
+    names = _classes(dataset)
+    labels = tuple(_label(_target(dataset, k, target), names) for k, target in enumerate(targets))
     items = Items(tuple(paths), labels, (None,) * len(paths), root)
     return of_source(items, MapStyle(dataset, labels))
 
@@ -111,17 +111,41 @@ def _written(base: Any, rows: Sequence[int], folder) -> tuple[list[Path], list]:
 
 
 def _unwrapped(dataset: Any) -> tuple[Any, Sequence[int]]:
-    "What lies below torch's `Subset`s, and the rows of it."
+    "What lies below torch's `Subset`s and our new labels, and the rows of it."
     rows: Sequence[int] = range(len(dataset))
-    while hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
-        rows = [int(dataset.indices[row]) for row in rows]
-        dataset = dataset.dataset
+    for part in _layers(dataset):
+        if _is_subset(part):
+            rows = [int(part.indices[row]) for row in rows]
+        dataset = part
     return dataset, rows
 
 
+def _target(dataset: Any, row: int, target: Any) -> Any:
+    "The class of a row: the outermost of the new ones, else `target`."
+    for part in _layers(dataset):
+        if isinstance(part, Relabelled) and row in part.new:
+            return part.new[row]
+        row = int(part.indices[row]) if _is_subset(part) else row
+    return target
+
+
+def _layers(dataset: Any) -> Iterator[Any]:
+    yield dataset
+    while _is_subset(dataset) or isinstance(dataset, Relabelled):
+        dataset = dataset.dataset
+        yield dataset
+
+
+def _is_subset(dataset: Any) -> bool:
+    return hasattr(dataset, "indices") and hasattr(dataset, "dataset")
+
+
 def _classes(dataset: Any) -> list[str] | None:
-    names = getattr(_unwrapped(dataset)[0], "classes", None)
-    return list(map(str, names)) if isinstance(names, (list, tuple)) else None
+    for part in _layers(dataset):
+        names = getattr(part, "classes", None)
+        if isinstance(names, (list, tuple)):
+            return list(map(str, names))
+    return None
 
 
 def _label(target: Any, names: list[str] | None) -> str | None:

@@ -84,21 +84,19 @@ def agreeing_regions(
 
 
 def explainer(
-    source,  # fastai Learner, or nn.Module with `tfm`; or what `default_learner` takes, which is built for each pair
+    source,  # fastai Learner, or nn.Module with `tfm`; else what `read_source` takes: a model is built for each pair
     layer=None,  # see `find_layer`
     tfm: Callable | None = None,
     arch: str = PACKAGED,  # where `source` is neither Learner nor nn.Module
 ) -> Callable[[os.PathLike, os.PathLike], tuple[Region, Region]]:
     "`agreeing_regions` of two paths, for `Groups.explain`; keeps no model, so that yours goes when you let it go."
-    if isinstance(source, (str, os.PathLike, Items)):
-        source, kept = None, None
-    elif hasattr(source, "loaders"):  # DataLoaders
-        kept = None
-    else:
-        source, kept = None, weakref.ref(source)
+    owns = isinstance(source, torch.nn.Module) or hasattr(source, "model")
+    kept = weakref.ref(source) if owns else None
+    dls = source if hasattr(source, "loaders") else None
+    del source  # whose images may be many
 
     def explain(a: os.PathLike, b: os.PathLike) -> tuple[Region, Region]:
-        learn = kept() if kept else default_learner(source or Items.from_paths([a, b]), arch)
+        learn = kept() if kept else default_learner(dls or Items.from_paths([a, b]), arch)
         if learn is None:
             raise ValueError(
                 "the model that looked at these images is gone; keep it in a variable, and call from_similars again"

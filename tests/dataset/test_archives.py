@@ -79,13 +79,13 @@ def test_patterns_of_names_are_expanded(tmp_path):
             expand(wrong)
 
 
-def tar_of(path, *infos, mode="w"):
-    with tarfile.open(path, mode) as out:
+def tar_of(path, *infos, size=3):
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as out:
         for name, kind, link in infos:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, link
-            info.size = 3 if kind == tarfile.REGTYPE else 0
-            out.addfile(info, io.BytesIO(b"abc"))
+            info.size = size if name == "evil.jpg" and kind == REG else 3 if kind == REG else 0
+            out.addfile(info, io.BytesIO(b"abc") if info.size > 0 else None)
     return path
 
 
@@ -114,6 +114,10 @@ HOSTILE = {
     "hard link": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.LNKTYPE, "../evil")),
     "device": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.CHRTYPE, "")),
     "pipe": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", tarfile.FIFOTYPE, "")),
+    "file and folder": lambda p: tar_of(p / "x.tar", ("a.jpg", REG, ""), ("a.jpg/b/c.jpg", REG, "")),
+    "long part": lambda p: tar_of(p / "x.tar", FINE, ("é" * 130 + ".jpg", REG, "")),
+    "long name": lambda p: tar_of(p / "x.tar", FINE, ("long/" * 800 + "1.jpg", REG, "")),
+    "negative": lambda p: tar_of(p / "x.tar", FINE, ("evil.jpg", REG, ""), size=-5),
     "twice": lambda p: tar_of(p / "x.tar", FINE, FINE),
     "link in a folder's place": lambda p: tar_of(p / "x.tar", ("a", tarfile.SYMTYPE, ".."), ("a/evil.jpg", REG, "")),
     "zip parent": lambda p: zip_of(p / "x.zip", "../evil.jpg"),
@@ -165,3 +169,57 @@ def test_damage_is_said(tmp_path, name):
         assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError, match="there is no archive"):
         read_source(tmp_path / "nowhere.tar")
+
+
+@pytest.mark.parametrize("change", ["_listed", "_unpack"])
+def test_an_archive_that_changes_while_it_is_read_leaves_nothing(tmp_path, monkeypatch, change):
+    path = pack(tmp_path / "x.tar", {"1.jpg": jpeg(1), "2.jpg": jpeg(2)})
+    was = getattr(archives, change)
+
+    def changed(*args):
+        before = None if change == "_unpack" else was(*args)
+        pack(path, {"1.jpg": jpeg(3), "2.jpg": jpeg(4), "3.jpg": jpeg(5)})
+        return was(*args) if change == "_unpack" else before
+
+    monkeypatch.setattr(archives, change, changed)
+    with pytest.raises(ValueError, match="has changed since it was read; read it again"):
+        read_source(path, folder=tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_an_archive_is_read_whole_after_its_unpacked_images_were_moved_out(tmp_path):
+    shards = [pack(tmp_path / f"{k}.tar", {"a/1.jpg": jpeg(1), "a/2.jpg": jpeg(2)}) for k in range(2)]
+    items = read_source(shards)
+    items.paths[3].rename(tmp_path / "moved.jpg")
+    (items.root / "0/a").rename(tmp_path / "a")
+    again = read_source(shards)
+    assert again == items and [p.read_bytes() for p in again.paths] == [jpeg(1), jpeg(2)] * 2
+    parts = {"train": shards[0], "valid": shards[1]}
+    items = read_source(parts)
+    items.paths[3].unlink()
+    assert read_source(parts).paths[3].read_bytes() == jpeg(2)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_a_tar_that_ends_early_is_refused_wherever_that_is(tmp_path, ending):
+    path = pack(
+        tmp_path / "whole.tar", {"1.jpg": jpeg(1)[:700], "2.jpg": jpeg(2)[:100], "3.jpg": jpeg(3)[:600]}
+    )
+    whole = path.read_bytes()
+    cut = tmp_path / f"cut.{ending}"
+    broken = [whole[:size] for size in range(256, 4 * 512 + 1024, 256)]
+    broken.append(whole[:1540] + b"x" + whole[1541:])  # in the name of the second file
+    for data in broken:
+        cut.write_bytes(gzip.compress(data) if ending == "tar.gz" else data)
+        with pytest.raises(Refused, match="damaged"):
+            read_source(cut, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_packed_a_tar_vouches_for_it_to_its_end(tmp_path):
+    path = pack(tmp_path / "x.tar.gz", {"1.jpg": jpeg(1)})
+    whole = path.read_bytes()
+    for data in (whole[:-6], whole[:-8] + bytes(8)):
+        path.write_bytes(data)
+        with pytest.raises(Refused, match="damaged"):
+            read_source(path)

@@ -21,6 +21,9 @@ def test_a_file_gives_every_default(tmp_path):
     assert Defaults.of(tmp_path) == Defaults(
         "oldest", ("gold",), ("*.jpg",), ("thumbs",), 0.9, r"([a-z]+)_\d"
     )
+    said = Defaults.of(tmp_path)
+    (tmp_path / "imgclean.toml").write_text("\ufeff" + WHOLE, encoding="utf-8")  # as Notepad saves it
+    assert Defaults.of(tmp_path) == said
 
 
 @pytest.mark.parametrize(

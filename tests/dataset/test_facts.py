@@ -1,5 +1,6 @@
 import os
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pictures import picture
@@ -76,6 +77,20 @@ def test_protected_are_files_and_all_below_folders(shop, monkeypatch):
     assert protected_items(items, shop) == set(range(8)) and protected_items(items, ()) == frozenset()
     monkeypatch.chdir(shop.parent)
     assert protected_items(items, "shop/cat") == cats
+
+
+def test_many_protected_files_are_looked_at_once_each(monkeypatch):
+    paths = tuple(Path(f"/photos/{k % 7}/{k % 3}/{k}.jpg") for k in range(300))
+    items = Items(paths, (None,) * 300, (None,) * 300, Path("/photos"))
+    protect, looked = ["1/2", "/photos/4", *paths[:40]], []
+    monkeypatch.setattr(module, "_place", lambda path: looked.append(path) or os.path.abspath(path))
+    slow = {
+        k
+        for k, path in enumerate(paths)
+        if any(path.is_relative_to(Path("/photos", inside)) for inside in protect)
+    }
+    assert protected_items(items, protect) == slow
+    assert len(looked) == len(paths) + 2 * len(protect)
 
 
 @pytest.mark.parametrize("wrong", ["cats", "ca", "dog/a", ["cat", "x"]])

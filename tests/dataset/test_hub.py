@@ -129,3 +129,28 @@ def test_a_dataset_is_known_by_what_it_has(tmp_path):
     assert items.subset([1]).as_source().rows == rows[1:2]
     with pytest.raises(ValueError, match="row 0 of the Dataset has neither bytes nor a file"):
         read_source(StandIn([{"image": {"bytes": None, "path": "zip://x"}, "label": 0}]))
+
+
+def test_new_labels_are_values_of_their_column_or_are_refused():
+    datasets = pytest.importorskip("datasets", reason=NEEDED)
+    ds = in_bytes(datasets, 2).remove_columns("label")
+
+    def relabelled(values, kind, label):
+        items = read_source(ds.add_column("label", values, feature=kind))
+        return replace(items, labels=(label, *items.labels[1:])).as_source()["label"]
+
+    assert list(relabelled([1, 2], datasets.Value("int64"), "7")) == [7, 2]
+    assert list(relabelled([1.5, 2], datasets.Value("float32"), "2.5")) == [2.5, 2]
+    assert list(relabelled(["a", "b"], datasets.Value("large_string"), "7")) == ["7", "b"]
+    assert list(relabelled([True, False], datasets.Value("bool"), "False")) == [False, False]
+    for values, kind, label in [
+        ([1, 2], "int64", "cat"),
+        ([1, 2], "uint8", "007"),
+        ([True, False], "bool", "x"),
+    ]:
+        with pytest.raises(
+            ValueError, match=f"'{label}' cannot be in the column 'label', which holds {kind}"
+        ):
+            relabelled(values, datasets.Value(kind), label)
+    with pytest.raises(ValueError, match="the column 'label' holds no labels"):
+        relabelled([["a"], ["b"]], datasets.Sequence(datasets.Value("string")), "a")

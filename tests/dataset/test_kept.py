@@ -6,7 +6,7 @@ from pictures import picture
 from PIL import Image
 
 from imgclean.dataset.images import open_image
-from imgclean.dataset.kept import Contents, kept_folder
+from imgclean.dataset.kept import Contents, kept_folder, put_file
 
 
 def test_pictures_are_written_without_loss_in_every_mode(tmp_path):
@@ -74,3 +74,34 @@ def test_another_process_may_be_faster(tmp_path):
 
     assert kept_folder("a", slow, tmp_path / "out") == tmp_path / "out"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_no_file_is_written_over_by_another(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    put_file(tmp_path / "a", tmp_path / "linked")
+    with pytest.raises(FileExistsError):
+        put_file(tmp_path / "b", tmp_path / "linked")
+    assert [(tmp_path / name).read_text() for name in ("a", "b", "linked")] == ["a", "b", "a"]
+
+
+def test_files_that_are_gone_are_written_again_and_no_other_one_is_touched(tmp_path):
+    images = [picture(k) for k in range(3)]
+    paths = Contents(lambda: images).write(tmp_path / "out")
+    paths[0].unlink()
+    paths[1].write_bytes(b"edited")
+    (tmp_path / "out/.imgclean/review.jsonl").write_text("decided")
+    was = everything(tmp_path)
+    assert Contents(lambda: images).write(tmp_path / "out") == paths
+    assert Image.open(paths[0]).tobytes() == images[0].tobytes()
+    assert everything(tmp_path) == was | {"out/0.png": paths[0].read_bytes()}
+
+
+def test_a_break_leaves_nothing_behind(tmp_path):
+    def stopped(folder):
+        (folder / "half.png").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept_folder("a", stopped, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

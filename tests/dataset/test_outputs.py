@@ -3,10 +3,12 @@ import logging
 import os
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packing import everything
+from pictures import write_pictures
 
 from imgclean.dataset.folders import folder_label, folder_split
 from imgclean.dataset.items import Items
@@ -58,7 +60,7 @@ def test_names_tell_label_and_split_or_are_refused(name, label, split):
 
 def test_labels_that_are_no_folders_are_refused(shop, tmp_path):
     items = Items.from_folder(shop)
-    for label in ("a/b", "..", "test"):
+    for label in ("a/b", "..", "test", ".hidden", ""):
         with pytest.raises(ValueError, match="can be no folder of images"):
             replace(items, labels=(label,) * 8, splits=(None,) * 8, root=shop / "cat").to_folder(
                 tmp_path / "x"
@@ -91,3 +93,24 @@ def test_where_no_link_is_possible_files_are_copied_and_that_is_said(shop, tmp_p
     with caplog.at_level(logging.WARNING):
         out = Items.from_folder(shop).to_folder(tmp_path / "clean", link=True)
     assert "8 of 8 images were copied" in caplog.text and everything(out) == everything(shop)
+
+
+def test_hidden_names_of_a_table_are_shown_in_the_clean_folder(tmp_path):
+    write_pictures(tmp_path, [".thumbs/.1.jpg", ".thumbs/2.jpg"], [1, 2])
+    table = pd.DataFrame({"name": [".thumbs/.1.jpg", ".thumbs/2.jpg"], "label": ["a", "thumbs"]})
+    out = read_source(table, root=tmp_path).to_folder(tmp_path / "out")
+    assert sorted(everything(out)) == ["a/1.jpg", "thumbs/2.jpg"]
+    assert Items.from_folder(out).labels == ("a", "thumbs")
+
+
+def test_a_table_or_list_may_lie_beside_the_clean_folder_but_that_not_among_the_images(
+    shop, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    names = [f"shop/cat/{n}.jpg" for n in "ab"] + ["shop/dog/a.jpg"]
+    pd.DataFrame({"name": names}).to_csv("all.csv", index=False)
+    for k, source in enumerate((pd.DataFrame({"name": names}), "all.csv", tmp_path / "all.csv")):
+        items = read_source(source)
+        assert len(everything(items.to_folder(f"clean-{k}"))) == 3
+        with pytest.raises(ValueError, match=r"'shop/x' lies inside the dataset '.*shop'"):
+            items.to_folder("shop/x")

@@ -1,9 +1,12 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from imgclean.dataset.cleaned import write_csv
 from imgclean.dataset.items import Items
 from imgclean.dataset.sources import read_source
 from imgclean.dataset.tables import items_of_table
@@ -92,3 +95,57 @@ def test_flags_of_is_valid_are_read_as_people_write_them():
         items_of_table(pd.DataFrame({"name": ["1"], "is_valid": ["maybe"]}))
     spaced = pd.DataFrame({"name": ["1", "2"], "split": [" val", "train "]})
     assert items_of_table(spaced).splits == ("valid", "train")
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [(None, "nothing"), ("", "nothing"), (float("nan"), "nothing"), (pd.NA, "nothing"), ({"bytes": b""}, "a dict"),
+     (b"1.jpg", "a bytes"), (Image.new("L", (1, 1)), "a Image")],
+)  # fmt: skip
+def test_cells_that_are_no_names_are_refused(cell, what):
+    with pytest.raises(
+        ValueError, match=f"column 'name' holds {what} in row 1, where a file's name should be"
+    ):
+        items_of_table(pd.DataFrame({"name": pd.Series(["a.jpg", cell], dtype=object)}))
+
+
+def test_names_that_no_file_has_and_columns_that_are_there_twice_are_refused():
+    with pytest.raises(ValueError, match="in row 0, which no file can be called"):
+        items_of_table(pd.DataFrame({"name": ["a\0.jpg"]}))
+    with pytest.raises(ValueError, match="several columns are called 'name'"):
+        items_of_table(pd.DataFrame([["a.jpg", "b.jpg"]], columns=["name", "name"]))
+
+
+@pytest.mark.parametrize("empty", [None, pd.NA, float("nan"), ""])
+def test_empty_labels_of_every_kind_are_none(empty):
+    table = pd.DataFrame({"name": ["a", "b"], "label": pd.Series(["x", empty], dtype=object)})
+    assert items_of_table(table).labels == ("x", None)
+    assert read_source(["a", "b"], labels=table.label).labels == ("x", None)
+
+
+def test_names_that_are_no_utf8_come_back_from_the_csv_they_were_written_to(tmp_path):
+    names = [
+        os.fsdecode(name) for name in (b"caf\xe9/\xe9.jpg", b"a/line\nbreak.jpg", b'a/q"uote, comma.jpg')
+    ]
+    labels = (os.fsdecode(b"caf\xe9"), "a", "a")
+    items = Items(tuple(tmp_path / name for name in names), labels, (None,) * 3, tmp_path)
+    back = read_source(write_csv(items, tmp_path))
+    assert back == items and list(back.subset([0]).as_source().name) == names[:1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "No columns"),
+        ("name,label\nx,y.jpg,cat\n", "put what holds commas into quotes"),
+        ("name\na.jpg\nx,y.jpg\n", "put what holds commas into quotes"),
+    ],
+)
+def test_broken_tables_are_refused_with_their_name(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"t.csv' is no table.*{message}"):
+        read_source(tmp_path / "t.csv")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed; pip install pyarrow")
+    (tmp_path / "t.parquet").write_text(text)
+    with pytest.raises(ValueError, match=r"t.parquet' is no parquet file or is damaged"):
+        read_source(tmp_path / "t.parquet")

@@ -85,3 +85,17 @@ def test_relabelled_datasets_travel_to_other_processes(tmp_path):
     write_pictures(tmp_path, ["a/1.jpg"], [1])
     back = pickle.loads(pickle.dumps(Relabelled(InMemory(), {0: "dog"})))
     assert (back[0][1], back[1][1], len(back)) == (1, 1, 3)
+
+
+def test_relabelled_datasets_are_read_again_with_their_new_labels(shop):
+    torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
+    was = torchvision.datasets.ImageFolder(shop, transform=torchvision.transforms.ToTensor())
+    items = read_source(was)
+    first = replace(items, labels=("dog", "bird", *items.labels[2:])).subset([7, 1, 0, 4]).as_source()
+    again = read_source(first)
+    assert [p.name for p in again.paths] == ["d.jpg", "b.jpg", "a.jpg", "a.jpg"]
+    assert again.labels == ("dog", "bird", "dog", "dog") and again.root == shop
+    second = replace(again, labels=("dog", "cat", "fish", "dog")).subset([2, 1, 0]).as_source()
+    assert read_source(second).labels == ("fish", "cat", "dog")
+    assert [second[k][1] for k in range(3)] == [3, 0, 1]
+    assert tuple(second.dataset.classes) == ("cat", "dog", "bird", "fish")

@@ -3,6 +3,7 @@ import weakref
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -101,7 +102,9 @@ def test_what_the_grid_asks_keeps_no_learner_alive(pair):
 def test_what_was_built_for_a_folder_is_built_again_for_the_pair(pair):
     folder, built = pair[0].parent, default_learner(pair[0].parent)
     expected = explain_pair(*pair, built, show=False)
-    for source in (str(folder), folder, Items.from_folder(folder), built.dls):
+    names = [str(path) for path in pair]
+    others = (names, {"train": names}, pd.DataFrame({"name": names}))
+    for source in (str(folder), folder, Items.from_folder(folder), built.dls, *others):
         explain = explainer(source)
         for region, m in zip(explain(*pair), expected, strict=True):
             np.testing.assert_allclose(region.map, m, atol=1e-5)
