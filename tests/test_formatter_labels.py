@@ -20,6 +20,7 @@ from imgclean.features.predictions import predict
 from imgclean.formatter import DatasetFormatter
 from imgclean.review.cleaner import ImageCleaner
 from imgclean.review.corrector import PredictionsCorrector
+from imgclean.review.shown import row
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def test_top_losses_go_into_the_grid(learn, shop):
     ds, idxs = DatasetFormatter.from_toplosses(learn, progress=False)
     cleaner = ImageCleaner(ds, idxs[:5], shop, duplicates=False)
     assert [g[0] for g in cleaner.review.groups] == idxs[:5] and cleaner.single
-    row = cleaner._row(0)
-    assert row["reason"].startswith("loss ") and "model: " in row["reason"]
+    reason = row(cleaner.review, 0)["reason"]
+    assert reason.startswith("loss ") and "model: " in reason
     cleaner.review.relabel(idxs[0], "cow")
     cleaner.review.mark(idxs[1], "delete")
     done = cleaner.apply()

@@ -77,8 +77,13 @@ def principal_axes(x: torch.Tensor, p: int, seed: int = 0) -> torch.Tensor:  # (
     for _ in range(2):
         basis = torch.linalg.qr(x.T @ (x @ basis))[0]
     along = x @ basis
-    turn = torch.linalg.eigh(along.T @ along)[1].flip(1)
-    return torch.linalg.qr((basis @ turn).double())[0]
+    try:
+        turn = torch.linalg.eigh((along.T @ along).double())[1].flip(1)
+    except (
+        torch.linalg.LinAlgError
+    ):  # too many equal eigenvalues, as of a few equal rows: then no order matters
+        turn = torch.eye(basis.shape[1], dtype=torch.float64, device=x.device)
+    return torch.linalg.qr(basis.double() @ turn)[0]
 
 
 def make(name: str, left: Rows, right: Rows | None = None, width: int = WIDTHS[-1]) -> Filter | None:

@@ -8,6 +8,7 @@ from imgclean.dataset.items import Items
 from imgclean.find.groups import Group
 from imgclean.review.cleaner import ImageCleaner
 from imgclean.review.session import Review
+from imgclean.review.shown import row
 
 GROUPS = [(0, 1, 4), (2, 5), (3, 6, 7)]  # cat cat dog; cat dog; cat dog dog
 
@@ -134,7 +135,7 @@ def test_what_there_is_not_is_refused(review):
 def test_the_grid_does_both(items):
     cleaner, sent = ImageCleaner(items, GROUPS), []
     cleaner.send = lambda message, buffers=None: sent.append(message)
-    assert cleaner._row(1)["clash"] == "labels differ and tie: 1 cat, 1 dog"
+    assert row(cleaner.review, 1)["clash"] == "labels differ and tie: 1 cat, 1 dog"
     cleaner._receive(
         None, {"type": "do", "do": "relabel_to_majority", "seq": 1, "groups": [0, 1], "ids": [5]}, None
     )
@@ -152,4 +153,4 @@ def test_the_grid_does_both(items):
     cleaner.review.redo()
     cleaner._receive(None, {"type": "do", "do": "drop_all", "seq": 3, "groups": [2]}, None)
     assert cleaner.deleted == [3, 5, 6, 7] and sent[-1]["type"] == "done"
-    assert cleaner._row(1)["clash"] == ""
+    assert row(cleaner.review, 1)["clash"] == ""

@@ -8,6 +8,7 @@ from imgclean.dataset.items import Items
 from imgclean.features import predictions
 from imgclean.features.predictions import Predictions
 from imgclean.review.confusion import ClassConfusion
+from imgclean.review.shown import row
 
 matplotlib.use("agg")
 CLASSES = ("bird", "cat", "dog")
@@ -39,7 +40,7 @@ def test_the_confused_images_come_by_pair_and_by_loss(interp):
     }  # fmt: skip
     assert [g[0] for g in cleaner.review.groups] == [7, 6, 4, 2, 3, 0]  # highest loss first
     assert cleaner.predicted == ["bird", "cat", "dog"] and cleaner.single
-    assert cleaner._row(0)["reason"] == "loss 6.00; model: bird 80 %, dog 10 %"
+    assert row(cleaner.review, 0)["reason"] == "loss 6.00; model: bird 80 %, dog 10 %"
 
 
 def test_some_classes_some_pairs_and_some_images(interp):

@@ -5,6 +5,7 @@ import pytest
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Suspect
 from imgclean.review.corrector import PredictionsCorrector
+from imgclean.review.shown import row
 
 matplotlib.use("agg")
 CLASSES = ["bird", "cat", "dog"]
@@ -39,9 +40,9 @@ def test_what_an_image_is_holds_whatever_is_predicted_later(items):
     first.review.relabel(4, "cat")  # it was right
     later = PredictionsCorrector(items, [3, 4], CLASSES, ["bird"] * 8)
     assert later.corrections == {3: "dog", 4: "cat"}
-    assert later._row(0)["images"][0]["label"] == "dog"
+    assert row(later.review, 0)["images"][0]["label"] == "dog"
     right = PredictionsCorrector(items, [3, 4], CLASSES, ["dog"] * 8)
-    assert right.corrections == {4: "cat"} and not right._row(0)["images"][0]["relabeled"]
+    assert right.corrections == {4: "cat"} and not row(right.review, 0)["images"][0]["relabeled"]
     right.review.relabel(3, "dog")  # said before, and still so
     right.review.relabel(4, "dog")
     again = PredictionsCorrector(items, [3], CLASSES, ["cat"] * 8)
@@ -93,7 +94,7 @@ def test_the_corrected_images_are_drawn(items):
 def test_the_reason_and_the_prediction_reach_the_grid(items):
     idxs = [Suspect(2, 0.1, "dog", "model: dog 97 %", items.key())]
     cleaner = PredictionsCorrector(items, idxs, CLASSES, ["cat"] * 8)
-    assert cleaner._row(0)["reason"] == "model: dog 97 %" and cleaner.predicted == ["dog"]
+    assert row(cleaner.review, 0)["reason"] == "model: dog 97 %" and cleaner.predicted == ["dog"]
 
 
 def test_there_is_a_label_for_each_image(items):
