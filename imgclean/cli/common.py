@@ -117,7 +117,7 @@ def check_writable(outputs: Mapping[str, Path | None], *inputs: str | os.PathLik
         place = "-" if str(file) == "-" and option in STREAMS else os.path.realpath(file)
         if place != "-" and not _may_write(file, option):
             raise ValueError(
-                f"cannot write {str(file)!r}; give {option} a file in a folder that may be written"
+                f"cannot write {str(file)!r}; give {option} a file in a folder that exists and may be written"
             )
         if place in taken:
             raise ValueError(

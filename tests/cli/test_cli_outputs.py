@@ -26,7 +26,7 @@ run = CliRunner()
         ({"-o": "-"}, "give -o a file"),
         ({"-o": os.devnull}, "give -o a file"),
         ({"-o": "a.jpg"}, "cannot write 'a.jpg'"),
-        ({"--json": "no/x"}, "in a folder that may be written"),
+        ({"--json": "no/x"}, "in a folder that exists and may be written"),
         ({"--csv": "."}, "cannot write"),
     ],
 )
