@@ -32,7 +32,7 @@ def find_label_errors(
     """The dataset, and the indices of the images whose label is most doubtful, for `ImageCleaner`.
 
     Nothing has to be trained before: see `cross_validated_probs`. Images without a label, and those that are alone in
-    their class, are left out, which is said. Raises `ValueError` where images have several labels.
+    their class, are not judged, which is said. Raises `ValueError` where images have several labels.
     """
     check_ranking(by)
     items = read_source(source)
@@ -50,11 +50,14 @@ def find_label_errors(
         )
     if len(kept) < len(seen.items):
         log.warning(
-            "%d images have no label or one of their own; they are left out", len(seen.items) - len(kept)
+            "%d images have no label or one of their own; they are not judged", len(seen.items) - len(kept)
         )
-    items, vectors = seen.items.subset(kept), seen.vectors[kept]
-    classes, labels = np.unique(np.array(items.labels), return_inverse=True)
+    judged, vectors = seen.items.subset(kept), seen.vectors[kept]
+    classes, labels = np.unique(np.array(judged.labels), return_inverse=True)
     probs = cross_validated_probs(vectors, labels)
-    return DatasetFormatter.from_probs(
-        probs, None, items, by, classes=[str(c) for c in classes], vectors=vectors, n=n
-    )
+    found = DatasetFormatter.from_probs(
+        probs, None, judged, by, classes=[str(c) for c in classes], vectors=vectors, n=n
+    )[1]
+    # Of all images, so that a `cleaned.csv` is complete.
+    key = seen.items.key()
+    return seen.items, [Suspect(kept[k], k.score, k.predicted, k.reason, key) for k in found]

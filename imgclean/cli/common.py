@@ -40,6 +40,12 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result here; - is stdout.")
 ]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table here.")]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write an HTML page to review it in; it exports DECISIONS."
+    ),
+]
 FailIfFound = Annotated[
     bool, typer.Option("--fail-if-found", help="End with exit code 1 if anything was found.")
 ]

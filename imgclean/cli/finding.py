@@ -20,6 +20,7 @@ from .common import (
     KeepPolicy,
     MinPrecision,
     MinSimilarity,
+    Page,
     Protect,
     Quiet,
     Source,
@@ -101,6 +102,7 @@ def leaks(
     test: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of a test set.")] = None,
     json_file: JsonFile = None,
     csv: CsvFile = None,
+    report: Page = None,
     min_precision: MinPrecision = None,
     min_similarity: MinSimilarity = None,
     use_cache: UseCache = True,
@@ -109,7 +111,7 @@ def leaks(
 ) -> None:
     "Tell which images of VALID are in TRAIN as well, how many, and of which labels. Changes nothing."
     with clear_errors():
-        check_writable({"--json": json_file, "--csv": csv}, train, valid, test)
+        check_writable({"--json": json_file, "--csv": csv, "--report": report}, train, valid, test)
         from ..leaks import find_leaks
 
         folders = {"train": train, "valid": valid, "test": test}
@@ -121,6 +123,10 @@ def leaks(
         write_text(json_file, _leaks_json(found))
         if csv:
             write_tables(found.df(), csv)
+        if report:
+            from ..review.report import write_report
+
+            write_report(found.items, found.groups, report)
         if "-" not in (str(json_file), str(csv)):
             typer.echo("\n".join(map(printable, str(found).split("\n"))))
         print_unreadable(found.items)

@@ -17,6 +17,7 @@ from .common import (
     FailIfFound,
     Include,
     JsonFile,
+    Page,
     Quiet,
     Source,
     UseCache,
@@ -57,6 +58,7 @@ def labels(
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 50,
     json_file: JsonFile = None,
     csv: CsvFile = None,
+    report: Page = None,
     include: Include = None,
     exclude: Exclude = None,
     arch: Arch = None,
@@ -70,7 +72,7 @@ def labels(
     fifths of the images, and asked about the others.
     """
     with clear_errors():
-        check_writable({"--json": json_file, "--csv": csv}, source, probs, learner)
+        check_writable({"--json": json_file, "--csv": csv, "--report": report}, source, probs, learner)
         if probs and learner:
             raise ValueError("--probs and --learner are both given; give one of them")
         items = read(source, include, exclude)
@@ -81,6 +83,10 @@ def labels(
         write_text(json_file, _as_json(ds, found, by))
         if csv:
             write_tables(_as_table(ds, found), csv)
+        if report:
+            from ..review.report import write_report
+
+            write_report(ds, found, report)
         if "-" not in (str(json_file), str(csv)):
             _print(ds, found)
         print_unreadable(ds)

@@ -223,10 +223,13 @@ def test_ctrl_c_ends_with_130_and_says_that_the_run_goes_on(shop, monkeypatch):
 
 def test_leaks(shop, tmp_path):
     target = tmp_path / "leaks.json"
+    page = tmp_path / "leaks.html"
     more = ["--min-similarity", "0.999", "--json", str(target), "--csv", str(tmp_path / "leaks.csv")]
+    more += ["--report", str(page)]
     result = run.invoke(app, ["leaks", str(shop / "cat"), str(shop / "dog"), *more])
     assert result.exit_code == 0 and "1 of 4 images of valid (25.0 %) have a copy in train" in result.stdout
     found = json.loads(target.read_text())
+    assert "dog/a.jpg" in page.read_text() and "dog/d.jpg" in page.read_text()  # which the dataset has
     assert found["splits"] == {"train": 4, "valid": 4} and found["report"][0]["leaked"] == 1
     names = {(p["name"], p["copy_name"]) for p in found["pairs"]}
     assert names == {("dog/a.jpg", "cat/a.jpg"), ("dog/a.jpg", "cat/c.jpg")}

@@ -30,7 +30,15 @@ def labels(folder, *more):
 
 def test_a_wrong_label_comes_first(mislabelled, tmp_path):
     result = labels(
-        mislabelled, "--json", str(tmp_path / "l.json"), "--csv", str(tmp_path / "l.csv"), "-n", "5"
+        mislabelled,
+        "--report",
+        str(tmp_path / "l.html"),
+        "--json",
+        str(tmp_path / "l.json"),
+        "--csv",
+        str(tmp_path / "l.csv"),
+        "-n",
+        "5",
     )
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "l.json").read_text())
@@ -40,6 +48,8 @@ def test_a_wrong_label_comes_first(mislabelled, tmp_path):
         rows = [*csv.DictReader(f)]
     assert [r["name"] for r in rows] == [s["path"] for s in found["suspects"]]
     assert "blue/03.png" in result.stdout
+    page = (tmp_path / "l.html").read_text()
+    assert page.count('id="imgclean-picture-') == 5 and '["red/11.png","red",null]' in page
 
 
 def test_probabilities_of_ones_own(mislabelled, tmp_path):
