@@ -39,6 +39,9 @@ def test_notebook_runs(path, tmp_path):
     if path.stem == "04_siamese":
         told = re.search(r"of 39 held-out pairs are told right, 95 % interval (\d+)% to", "".join(texts))
         assert int(told[1]) > 55  # by chance 50
+    if path.stem == "06_own_learner":
+        found = re.findall(r"(\d) of 5 planted wrong labels come first", "".join(texts))
+        assert len(found) == 2 and min(map(int, found)) >= 4
     if path.stem == "03_leaks":
         assert any("7 of 11 images of valid (63.6 %) have a copy in train" in t for t in texts)
         assert any("on the 4 images that the model had not seen" in t for t in texts)
