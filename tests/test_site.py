@@ -28,7 +28,8 @@ def test_the_reference_has_every_public_name_once():
 def site(tmp_path_factory) -> Path:
     pytest.importorskip("mkdocs", reason="mkdocs is not installed; pip install -e .[docs]")
     folder = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-f", ".mkdocs.yml", "-d", folder]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ".mkdocs.yml", "-d", folder]
+    # without -q, which would silence the warnings that --strict counts
     run = subprocess.run(words, cwd=REPO, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return folder
