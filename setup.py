@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 
+docs = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=1"]
+
 setup(
     name="imgclean",
     version=search(r'__version__ = "(.+)"', (here / "imgclean/__init__.py").read_text(encoding="utf-8"))[1],
@@ -43,7 +45,9 @@ setup(
         "hf": ["datasets"],
         "formats": ["pillow-heif", "pillow-jxl-plugin"],
         "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
+        "docs": docs,
         "dev": [
+            *docs,
             "datasets",
             "pillow-heif",
             "pillow-jxl-plugin",
