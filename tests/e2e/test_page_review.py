@@ -112,6 +112,8 @@ def test_decided_by_keys_exported_and_checked(report, chrome, axe, tmp_path):
         page.wait_for_function("document.querySelectorAll('[data-mark=delete]').length === 4")
         assert opened.marks() == wanted and page.locator(".imgclean-lost").count() == 1
         opened.open()  # a reload; undo goes on where it was
+        # What was stored a moment ago may reach the new page's process a moment later, by an event.
+        page.wait_for_function("document.querySelectorAll('[data-mark=delete]').length === 4")
         assert opened.marks() == wanted
         assert not page.locator(".imgclean-banner:visible").count()
         page.locator(".imgclean-cell").first.focus()
