@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -176,6 +176,18 @@ def write_tables(df, csv: Path | None, parquet: Path | None = None) -> None:
         write_text(csv, df.to_csv(index=False, lineterminator="\n"))
     if parquet:
         _write(parquet, df.to_parquet())
+
+
+def holds_data(*files: Path | None) -> bool:
+    "Whether stdout is one of the files that were asked for, and so no place for a table to look at."
+    return "-" in map(str, files)
+
+
+def write_page(file: Path, ds: Items, groups: Iterable, dataset: Path | None = None) -> None:
+    "The HTML page of `groups`; `dataset` is what `ds` was read from as a whole."
+    from ..review.report import write_report
+
+    write_report(ds, groups, file, dataset=dataset)
 
 
 def read(source: Path, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> Items:

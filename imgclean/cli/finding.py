@@ -27,8 +27,10 @@ from .common import (
     UseCache,
     check_writable,
     clear_errors,
+    holds_data,
     printable,
     read,
+    write_page,
     write_tables,
     write_text,
 )
@@ -76,7 +78,7 @@ def find(
             write_text(json_file, as_json(ds, groups))
         if csv or parquet:
             write_tables(as_table(ds, groups), csv, parquet)
-        if "-" not in (str(json_file), str(csv)):
+        if not holds_data(json_file, csv):
             print_groups(ds, groups)
         print_unreadable(ds)
         if not quiet:
@@ -120,14 +122,13 @@ def leaks(
             source, min_precision=min_precision, min_similarity=min_similarity, cache=use_cache,
             progress=not quiet,
         )  # fmt: skip
-        write_text(json_file, _leaks_json(found))
+        if json_file:
+            write_text(json_file, _leaks_json(found))
         if csv:
             write_tables(found.df(), csv)
         if report:
-            from ..review.report import write_report
-
-            write_report(found.items, found.groups, report)
-        if "-" not in (str(json_file), str(csv)):
+            write_page(report, found.items, found.groups)
+        if not holds_data(json_file, csv):
             typer.echo("\n".join(map(printable, str(found).split("\n"))))
         print_unreadable(found.items)
     if fail_if_found and len(found.pairs):

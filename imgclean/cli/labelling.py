@@ -23,9 +23,11 @@ from .common import (
     UseCache,
     check_writable,
     clear_errors,
+    holds_data,
     printable,
     read,
     table,
+    write_page,
     write_tables,
     write_text,
 )
@@ -80,14 +82,13 @@ def labels(
             items, probs, learner, by=by, n=n, arch=arch, cache=use_cache, progress=not quiet
         )
         doubtful = [k for k in found if k.predicted != ds.labels[k]]
-        write_text(json_file, _as_json(ds, found, by))
+        if json_file:
+            write_text(json_file, _as_json(ds, found, by))
         if csv:
             write_tables(_as_table(ds, found), csv)
         if report:
-            from ..review.report import write_report
-
-            write_report(ds, found, report)
-        if "-" not in (str(json_file), str(csv)):
+            write_page(report, ds, found)
+        if not holds_data(json_file, csv):
             _print(ds, found)
         print_unreadable(ds)
     if fail_if_found and doubtful:
@@ -119,7 +120,7 @@ def _suspects(
         return find_label_errors(items, n, by, arch=arch, cache=cache, progress=progress)
     from ..find.labels import NEED_NEIGHBOURS
 
-    items, values, classes = _read_probs(probs, items)
+    values, classes = _read_probs(probs, items)
     vectors = None
     if by in NEED_NEIGHBOURS:
         from ..features.activations import embed
@@ -132,7 +133,7 @@ def _suspects(
 
 
 def _read_probs(file: Path, items: Items):
-    "The images that a csv has probabilities of, those in the items' order, and the classes."
+    "The probabilities in a csv, in the items' order, and the classes."
     import pandas as pd
 
     try:
@@ -149,20 +150,20 @@ def _read_probs(file: Path, items: Items):
     if len(twice):
         raise ValueError(f"{str(file)!r} has several rows for {twice.iloc[0]}; give one for each image")
     rows = {name: k for k, name in enumerate(table["name"])}
-    ks = [k for k in range(len(items)) if items.relpath(k) in rows]
-    if len(ks) < len(items):
-        missing = next(items.relpath(k) for k in range(len(items)) if items.relpath(k) not in rows)
+    names = [items.relpath(k) for k in range(len(items))]
+    missing = [name for name in names if name not in rows]
+    if missing:
         raise ValueError(
-            f"{str(file)!r} lacks {len(items) - len(ks)} of {len(items)} images, the first is {missing}; give a row for each"
+            f"{str(file)!r} lacks {len(missing)} of {len(items)} images, the first is {missing[0]}; give a row for each"
         )
-    classes = [str(c) for c in table.columns if c != "name"]
+    columns = [c for c in table.columns if c != "name"]
     try:
-        values = table[[c for c in table.columns if c != "name"]].to_numpy(dtype=float)
+        values = table[columns].to_numpy(dtype=float)
     except ValueError as err:
         raise ValueError(
             f"{str(file)!r} holds what is no probability ({err}); give numbers from 0 to 1"
         ) from err
-    return items, values[[rows[items.relpath(k)] for k in ks]], classes
+    return values[[rows[name] for name in names]], [str(c) for c in columns]
 
 
 def _as_table(ds: Items, found: list[Suspect]):

@@ -29,9 +29,11 @@ from .common import (
     UseCache,
     check_writable,
     clear_errors,
+    holds_data,
     printable,
     read,
     table,
+    write_page,
     write_text,
 )
 from .finding import looked
@@ -168,7 +170,7 @@ def apply(
                 _check_place(items.root, to, copy)
                 copied = _copied(found.cleaned(), copy) if copy else None
         result = plan if dry_run else _carried_out(said, items, to, copied, lose_groups)
-        if str(json_file) != "-":
+        if not holds_data(json_file):
             _print_plan(plan) if dry_run else typer.echo(printable(result["done"]))
         result = {"version": 1, "dry_run": dry_run, **result}
         write_text(json_file, json.dumps(result, indent=1, default=str) + "\n")
@@ -286,14 +288,12 @@ def report(
     "Write the duplicates of SOURCE into one HTML page to review without a notebook; it exports DECISIONS."
     with clear_errors():
         check_writable({"-o": out}, source)
-        from ..review.report import write_report
-
         ds, groups = looked(
             read(source, include, exclude), arch=arch, min_similarity=min_similarity,
             min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
         )  # fmt: skip
         # What was left out by a glob must stay out, so such a dataset is listed.
-        write_report(ds, groups, out, dataset=None if include or exclude else source)
+        write_page(out, ds, groups, None if include or exclude else source)
         print_unreadable(ds)
         typer.echo(printable(str(out)))
         if not quiet:

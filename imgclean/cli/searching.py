@@ -18,6 +18,7 @@ from .common import (
     UseCache,
     check_writable,
     clear_errors,
+    holds_data,
     printable,
     read,
     relative,
@@ -79,7 +80,7 @@ def similar(
         write_text(json_file, _similar_json(image, searched, lines))
         if save:
             found.plot().savefig(save)
-        if str(json_file) != "-":
+        if not holds_data(json_file):
             for name, similarity in lines:
                 typer.echo(f"{similarity:.4f}  {printable(name)}")
 

@@ -38,7 +38,7 @@ MAX_SIDECAR = 2**20  # bytes of a file that holds a label
 MAX_HEADER = 2**24  # bytes that tarfile reads at once: long names, not a made-up header of gigabytes
 MAX_TEXT = 64  # characters of a label in a .txt; what is longer is a caption
 LABEL_KEYS = ("label", "cls", "class", "class_name", "category")
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
           RuntimeError, UnicodeError, ValueError)  # fmt: skip
 
 
@@ -154,8 +154,6 @@ def opened(path: Path) -> Iterator[tarfile.TarFile | zipfile.ZipFile]:
         raise
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no archive {str(path)!r}; check the name") from None
-    except gzip.BadGzipFile as err:
-        raise Refused(f"{str(path)!r} is damaged or no archive ({err}); nothing of it is used") from err
     except DAMAGE as err:
         raise Refused(f"{str(path)!r} is damaged or no archive ({err}); nothing of it is used") from err
 

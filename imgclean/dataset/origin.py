@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +63,10 @@ def rows_of(items: Items) -> Sequence[int]:
 
 def of_source(items: Items, origin: Origin) -> Items:
     "`items`, one for each row of its source, in that order."
-    from dataclasses import replace
-
     return replace(items, origin=origin, rows=tuple(range(len(items))))
 
 
 def _at(items: Items, part: Items, rows: tuple[int, ...]) -> Items:
-    from dataclasses import replace
-
     return replace(items, origin=part.origin, rows=rows, root=Path(part.root))
 
 

@@ -217,7 +217,8 @@ def reviewed(
     dry_run: bool = False,  # a ledger for the time being in place of the folder's own
 ) -> Iterator[tuple[Review, Taken]]:
     "A `Review` of the groups of `said` that took over its decisions, and what became of them."
-    placed = Identities(items, items.root).place(_prints(said))
+    known = Identities(items, items.root)
+    placed = known.place(_prints(said))
     groups = [
         Group(
             [placed[n] for n in g["images"] if n in placed],
@@ -232,14 +233,14 @@ def reviewed(
             ours, kept = Path(folder) / "review.jsonl", ours
             Ledger(kept).copy_to(ours)
         review = Review(items, groups, items.root, ledger=ours)
-        _take_over(review, said, last)
+        _take_over(review, known, said, last)
         yield review, _what_became(said, review, placed, last)
 
 
-def _take_over(review: Review, said: Exported, last: Collection[str]) -> None:
+def _take_over(review: Review, known: Identities, said: Exported, last: Collection[str]) -> None:
     "The decisions of `said` as one step; those of a person in the folder's own grid stand, but none deletes what `said` spares."
-    ours, items = review._state, review.items
-    theirs = Decisions(items, Identities(items, items.root), review.ledger)  # asked only what names mean
+    ours = review._state
+    theirs = Decisions(review.items, known, review.ledger)  # asked only what names mean
     for _, wanted, _ in theirs.meant([_as_line(said, last)], by_name=False):
         stand = _decided_here(ours, "marks")
         marks = {

@@ -29,6 +29,15 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+@pytest.fixture
+def axe():
+    found = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-playwright-python is not installed; pip install -e .[dev]",
+    )
+    return found.Axe()
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory, chrome):
     root = tmp_path_factory.mktemp("lab")

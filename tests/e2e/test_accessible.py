@@ -1,16 +1,5 @@
 """What axe-core finds wrong with the grid, the comparison and the dialogs, in JupyterLab's light and dark theme."""
 
-import pytest
-
-
-@pytest.fixture
-def axe():
-    found = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="axe-playwright-python is not installed; pip install -e .[dev]",
-    )
-    return found.Axe()
-
 
 def test_axe_finds_no_violation(axe, open_notebook, review_of):
     _, cell = review_of("axe", 6)

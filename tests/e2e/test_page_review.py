@@ -26,15 +26,6 @@ NAMES = (
 LABELS = ("</script><script>alert(1)</script>", "<b>dog</b>", "cat", "cat", "dog", None, "cat", "cat")
 
 
-@pytest.fixture
-def axe():
-    found = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="axe-playwright-python is not installed; pip install -e .[dev]",
-    )
-    return found.Axe()
-
-
 class Opened:
     "A report in a browser of its own, and what it did that it must not"
 

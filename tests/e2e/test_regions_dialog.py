@@ -1,7 +1,5 @@
 """Which regions of two images agree, in the comparison of a real grid with a real model behind it."""
 
-import pytest
-
 CELL = """from imgclean.all import DatasetFormatter, ImageCleaner
 ds, idxs = DatasetFormatter.from_similars({name!r}, min_similarity=.99, progress=False)
 cleaner = ImageCleaner(ds, idxs)
@@ -11,11 +9,7 @@ MAPS = (
 )
 
 
-def test_regions_that_agree_are_shown_on_both_pictures(open_notebook, review_of):
-    found = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="axe-playwright-python is not installed; pip install -e .[dev]",
-    )
+def test_regions_that_agree_are_shown_on_both_pictures(axe, open_notebook, review_of):
     folder, _ = review_of("regions", 2)
     nb = open_notebook("regions.ipynb", [CELL.format(name=folder.name)])
     page = nb.page
@@ -33,7 +27,7 @@ def test_regions_that_agree_are_shown_on_both_pictures(open_notebook, review_of)
     assert "(cosines 1.00 to 1.00)" in page.locator(".imgclean-caption").inner_text()  # equal files
     for name, is_light in (("JupyterLab Light", "true"), ("JupyterLab Dark", "false")):
         nb.theme(name, is_light)
-        seen = found.Axe().run(page, "dialog[open]")
+        seen = axe.run(page, "dialog[open]")
         assert seen.violations_count == 0, f"{name}: {seen.generate_report()}"
     page.keyboard.press("Escape")
     # The comparison has decided nothing.

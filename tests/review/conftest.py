@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pictures import write_pictures
 
 import imgclean.review
 from imgclean.review.cleaner import ImageCleaner
@@ -69,3 +70,11 @@ def grid(chrome, request):
     yield page
     page.close()
     assert errors == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "Fourteen images for a report, of which 0 and 1, and 3 and 4, have the same bytes."
+    seeds = [1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    write_pictures(tmp_path / "in", [f"{k:02}.jpg" for k in range(14)], seeds)
+    return tmp_path / "in"

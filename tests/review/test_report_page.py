@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from pages import GROUPS, LABELS, blocks, data_of, labelled
-from pictures import write_pictures
 
 import imgclean.review
 from imgclean.dataset.items import Items
@@ -70,14 +69,6 @@ def javascript(request):
             page.close()
 
     return call
-
-
-@pytest.fixture
-def folder(tmp_path):
-    "Fourteen images, of which 0 and 1, and 3 and 4, have the same bytes."
-    seeds = [1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
-    write_pictures(tmp_path / "in", [f"{k:02}.jpg" for k in range(14)], seeds)
-    return tmp_path / "in"
 
 
 FILTERS = [

@@ -16,14 +16,6 @@ from imgclean.find.groups import Group, Suspect
 from imgclean.review.report import SIDE, write_report
 
 
-@pytest.fixture
-def folder(tmp_path):
-    "Fourteen images, of which 0 and 1, and 3 and 4, have the same bytes."
-    seeds = [1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
-    write_pictures(tmp_path / "in", [f"{k:02}.jpg" for k in range(14)], seeds)
-    return tmp_path / "in"
-
-
 def test_equal_files_share_a_picture_and_a_broken_one_says_why(folder, tmp_path):
     (folder / "02.jpg").write_bytes(b"no image")
     found = blocks(write_report(labelled(folder), GROUPS[:2], tmp_path / "r.html"))
