@@ -37,6 +37,9 @@ def search(
     reference: Annotated[
         bool, typer.Option(help="Also all products by torch.mm, which is the truth.")
     ] = True,
+    sample: Annotated[
+        int, typer.Option(help="Without --reference: rows whose pairs are all known, by torch.mm; 0: none.")
+    ] = 0,
     faiss_n: Annotated[int, typer.Option(help="Rows for faiss IndexFlatIP.range_search; 0: none.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the cost curve into this file.")] = None,
 ) -> None:
@@ -44,7 +47,7 @@ def search(
     rows = []
     for size in n:
         x = synthetic(size, d, dtype, folder)
-        rows.append(measure(x, min_similarity, prefilter, reference))
+        rows.append(measure(x, min_similarity, prefilter, reference, sample))
     result = {"d": d, "min_similarity": min_similarity, "dtype": dtype, "mapped": bool(folder), "rows": rows}
     if len(n) > 1:
         result["cost_curve"] = cost_curves(rows, plot)
@@ -98,19 +101,29 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def measure(x: np.ndarray, least: float, prefilters: list[str], reference: bool) -> dict:
+def measure(x: np.ndarray, least: float, prefilters: list[str], reference: bool, sample: int = 0) -> dict:
     "Every way to find the pairs of `x`, and the reference with which they are compared."
     n = len(x)
     row = {"n": n, "ways": {}}
-    truth = None
+    truth = known = None
     if reference:
         truth, row["torch_mm"] = all_products(x, least)
+    elif sample:
+        known = np.sort(np.random.default_rng(1).choice(n, min(n, sample), replace=False))
+        truth = products_of(x, known, least)
     for name in prefilters:
-        row["ways"][name] = way(x, least, name, truth, row.get("torch_mm"))
+        row["ways"][name] = way(x, least, name, truth, row.get("torch_mm"), known)
     return row
 
 
-def way(x: np.ndarray, least: float, name: str, truth: set | None, mm: dict | None) -> dict:
+def way(
+    x: np.ndarray,
+    least: float,
+    name: str,
+    truth: set | None,
+    mm: dict | None,
+    known: np.ndarray | None = None,
+) -> dict:
     n, d = x.shape
     used, before = {}, peak(d)
 
@@ -140,10 +153,16 @@ def way(x: np.ndarray, least: float, name: str, truth: set | None, mm: dict | No
         "share_of_peak": round(gflops / most, 3),
     }
     if truth is not None:
-        ours = set(zip(used["pairs"].i.tolist(), used["pairs"].j.tolist(), strict=True))
+        i, j = used["pairs"].i, used["pairs"].j
+        of_known = slice(None) if known is None else np.isin(i, known) | np.isin(j, known)
+        ours = set(zip(i[of_known].tolist(), j[of_known].tolist(), strict=True))
         found |= {
             "recall": len(ours & truth) / max(1, len(truth)),
             "wrong": len(ours - truth),
+            "true": len(truth),
+        }
+    if mm is not None:
+        found |= {
             "times_faster": round(mm["cpu_seconds"] / seconds, 2),
             "times_faster_than_products_alone": round(mm["products_alone"] / seconds, 2),
         }
@@ -183,6 +202,17 @@ def all_products(x: np.ndarray, least: float) -> tuple[set, dict]:
             pairs |= set(zip(i[i > j].tolist(), j[i > j].tolist(), strict=True))
     seconds = process_time() - start
     return pairs, {"cpu_seconds": round(seconds, 2), "products_alone": round(alone, 2), "pairs": len(pairs)}
+
+
+def products_of(x: np.ndarray, known: np.ndarray, least: float) -> set:
+    "The pairs of the rows `known` with any row, by `torch.mm` in float32."
+    unit_rows, pairs = unit(x[known].astype(np.float32)), set()
+    for b in range(0, len(x), 8 * BLOCK):
+        others = unit(np.asarray(x[b : b + 8 * BLOCK], dtype=np.float32))
+        r, c = (torch.from_numpy(unit_rows) @ torch.from_numpy(others).T >= least).nonzero(as_tuple=True)
+        i, j = known[r.numpy()], c.numpy() + b
+        pairs |= {(max(a, o), min(a, o)) for a, o in zip(i.tolist(), j.tolist(), strict=True) if a != o}
+    return pairs
 
 
 def peak(d: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgclean.benchmark.__main__ import app
-from imgclean.benchmark.search import cost_curves, extra_memory, synthetic
+from imgclean.benchmark.search import all_products, cost_curves, extra_memory, measure, products_of, synthetic
 
 run = CliRunner()
 
@@ -21,6 +21,15 @@ def test_search_prints_json_and_draws_the_curve(tmp_path):
         )
     assert set(found["cost_curve"]["exponents"]) == {"none", "pca", "auto", "torch.mm"}
     assert (tmp_path / "cost.png").stat().st_size > 1000 and found["mapped"]
+
+
+def test_a_sample_of_rows_is_a_reference_too():
+    x = synthetic(900, 100)
+    known = np.arange(0, 900, 3)
+    every = all_products(x, 0.9)[0]
+    assert products_of(x, known, 0.9) == {pair for pair in every if {*pair} & {*known.tolist()}}
+    way = measure(x, 0.9, ["pca"], False, sample=300)["ways"]["pca"]
+    assert way["recall"] == 1 and way["wrong"] == 0 and 0 < way["true"] < way["pairs"]
 
 
 def test_the_vectors_are_like_a_networks():
