@@ -57,6 +57,8 @@ setup(
             "nbclient",
             "playwright",
             "axe-playwright-python",
+            "build",
+            "codespell",
             "notebook>=7",
             "voila",
             "ruff",
