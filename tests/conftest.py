@@ -11,7 +11,15 @@ from pictures import write_pictures
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores already
-CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
+BROWSERS = (
+    os.environ.get("CHROMIUM_PATH"),
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+)
+CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if path), None)
 
 
 FIRST = ("tests/e2e/", "tests/test_notebooks.py")  # they wait a lot, so the others are run beside them
@@ -82,7 +90,7 @@ def found(sample):
 def chrome():
     "One browser for the whole run: a second sync_playwright() in a process fails."
     if not CHROMIUM:
-        pytest.skip("no Chromium found; install it (apt-get install chromium) or set CHROMIUM_PATH")
+        pytest.skip("no Chromium or Chrome found; install one or set CHROMIUM_PATH")
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed; pip install -e .[dev]"
     )

@@ -51,7 +51,7 @@ def kept_folder(
     try:
         with _filled(target, fill) as new:
             (new / FOLDER).mkdir()
-            (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}))
+            (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}), "ascii")
             new.chmod(0o755)  # mkdtemp's folders are for their owner alone
             place_folder(new, target)
     except OSError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import systems
 import torch
 from fastai.vision.all import ImageDataLoaders, Resize, ResizeMethod, vision_learner
 from networks import resnet10
@@ -245,6 +246,7 @@ def test_info_and_clear(folder, tmp_path):
     assert cache.info()["vectors"] == 0 and [p.name for p in (tmp_path / "cache").iterdir()] == ["mine.txt"]
 
 
+@systems.names_of_bytes
 def test_names_that_are_no_text_are_found_again(tmp_path):
     path = tmp_path / os.fsdecode(b"\xff\n.jpg")
     picture(1).save(path)
