@@ -20,7 +20,7 @@ from .images import PNG_MODES
 from .stored import read_json
 
 MARK = "source.json"
-TIFF_MODES = ("CMYK", "YCbCr", "LAB", "I", "F")  # that PNG cannot hold
+TIFF_MODES = ("CMYK", "LAB", "I", "F")  # that PNG cannot hold; Pillow 12 cannot read its own YCbCr
 ORIENTATION = 0x0112
 
 
