@@ -89,6 +89,12 @@ print(imgclean.__file__, imgclean.__version__, len(cleaner._esm), len(cleaner._c
     assert all(int(size) > 5000 for size in sizes)
 
 
+def test_the_installed_demo_has_its_tutorial(installed):
+    code = "from imgclean.cli.tools import _tutorial; print(_tutorial())"
+    found = run(sys.executable, "-c", code, cwd=installed.parent, PYTHONPATH=str(installed))
+    assert Path(found.strip()) == installed / "share/imgclean/nbs/01_find_duplicates.ipynb"
+
+
 def test_the_installed_command_finds_and_reports(installed, shop):
     command = shutil.which("imgclean", path=os.pathsep.join([f"{installed}/bin", f"{installed}/Scripts"]))
     here = dict(cwd=shop.parent, PYTHONPATH=str(installed))
