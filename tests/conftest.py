@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -47,10 +46,8 @@ def own_cache(tmp_path_factory):
     "The user's cache is neither used nor changed, by child processes neither."
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        for name in ("XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):  # what platformdirs asks first
             patch.setenv(name, str(folder))
-        if sys.platform == "darwin":
-            patch.setattr("imgclean.features.cache.default_folder", lambda: folder / "imgclean")
         yield folder
 
 
