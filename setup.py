@@ -57,6 +57,9 @@ setup(
             "nbclient",
             "playwright",
             "axe-playwright-python",
+            "build",
+            "codespell",
+            "setuptools>=70.1",  # the tests build the wheel in this very environment
             "notebook>=7",
             "voila",
             "ruff",

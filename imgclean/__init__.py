@@ -8,7 +8,7 @@
 import warnings
 from importlib import import_module
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # fastai 2.8 says so on every import under torch 2.13 and later; nobody who reads it can do anything about it.
 warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,15 @@ from pictures import write_pictures
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores already
-CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
+BROWSERS = (
+    os.environ.get("CHROMIUM_PATH"),
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+)
+CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if path), None)
 
 
 FIRST = ("tests/e2e/", "tests/test_notebooks.py")  # they wait a lot, so the others are run beside them
@@ -39,10 +46,8 @@ def own_cache(tmp_path_factory):
     "The user's cache is neither used nor changed, by child processes neither."
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        for name in ("XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):  # what platformdirs asks first
             patch.setenv(name, str(folder))
-        if sys.platform == "darwin":
-            patch.setattr("imgclean.features.cache.default_folder", lambda: folder / "imgclean")
         yield folder
 
 
@@ -82,7 +87,7 @@ def found(sample):
 def chrome():
     "One browser for the whole run: a second sync_playwright() in a process fails."
     if not CHROMIUM:
-        pytest.skip("no Chromium found; install it (apt-get install chromium) or set CHROMIUM_PATH")
+        pytest.skip("no Chromium or Chrome found; install one or set CHROMIUM_PATH")
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed; pip install -e .[dev]"
     )

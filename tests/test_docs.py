@@ -3,7 +3,10 @@
 import ast
 import inspect
 import re
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from typer.main import get_command
@@ -32,6 +35,18 @@ def test_every_link_to_a_file_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_link_to_elsewhere_is_well_formed():
+    texts = [REPO / "README.md", REPO / "CHANGELOG.md", *REPO.glob("docs/*.md"), *REPO.glob("nbs/*.ipynb")]
+    found = [
+        link for path in texts for link in re.findall(r"\]\((http[^)]*)\)", path.read_text(encoding="utf-8"))
+    ]
+    assert found
+    for link in found:
+        parts = urlsplit(link)
+        assert parts.scheme == "https" and re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.netloc), link
+        assert re.fullmatch(r"[\w/.~%+-]*", parts.path) and not parts.query, link
+
+
 def test_every_file_is_in_the_picture_of_the_architecture():
     picture = (REPO / "docs/architecture.md").read_text(encoding="utf-8").split("```")[3]
     files = [p for p in (REPO / "imgclean").rglob("*") if p.suffix in (".py", ".js", ".css")]
@@ -44,12 +59,32 @@ def test_every_file_is_in_the_picture_of_the_architecture():
 
 @pytest.mark.parametrize("name", imgclean.__all__)
 def test_every_public_name_is_explained(name):
-    thing = getattr(imgclean, name)
-    assert thing.__doc__ and not thing.__doc__.startswith(f"{name}("), name
+    assert not unexplained(getattr(imgclean, name))
+
+
+@pytest.mark.parametrize("home", sorted(set(imgclean._HOMES.values())))
+def test_what_lies_beside_a_public_name_is_explained(home):
+    "What public functions take and return is mostly defined there."
+    module = import_module(f"imgclean.{home}")
+    ours = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
+    public = [
+        x for x in ours if (inspect.isclass(x) or inspect.isfunction(x)) and not x.__name__.startswith("_")
+    ]
+    assert public and not [name for thing in public for name in unexplained(thing)]
+
+
+def unexplained(thing) -> list[str]:
+    "A class or function without a docstring of its own, and public methods and properties of the class without any."
+    bare = [] if thing.__doc__ and not thing.__doc__.startswith(f"{thing.__name__}(") else [thing.__name__]
     if isinstance(thing, type):
-        public = [m for m in vars(thing) if not m.startswith("_") and callable(getattr(thing, m))]
-        bare = [m for m in public if not inspect.getdoc(getattr(thing, m))]
-        assert not bare, bare
+        kinds = (property, cached_property, classmethod, staticmethod)
+        public = {
+            m: x
+            for m, x in vars(thing).items()
+            if not m.startswith("_") and (callable(x) or isinstance(x, kinds))
+        }
+        bare += [f"{thing.__name__}.{m}" for m in public if not inspect.getdoc(getattr(thing, m))]
+    return bare
 
 
 def test_all_offers_the_same_names_and_none_of_fastais():

@@ -46,7 +46,9 @@ def cifar(
     checks = verify_pairs(items, pairs, progress=False)
     seconds["second_look"] = perf_counter() - start - sum(seconds.values())
     ranked = checked(pairs, checks)
-    truth = {(row["image"], row["duplicate"]) for row in csv.DictReader(listed.open(newline=""))}
+    truth = {
+        (row["image"], row["duplicate"]) for row in csv.DictReader(listed.open(newline="", encoding="utf-8"))
+    }
     names = [items.relpath(k) for k in range(len(items))]
     if out:
         _write(out, names, pairs, checks)
@@ -121,7 +123,7 @@ def _write(out: Path, names: list[str], pairs: Pairs, checks: list) -> None:
         for (i, j, cosine), check in zip(pairs, checks, strict=True)
     ]
     rows.sort(key=lambda row: (-row[2], row[:2]))
-    with out.open("w", newline="") as f:
+    with out.open("w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(("image", "duplicate", "probability", "grade", "cosine", "what"))
         writer.writerows(rows)

@@ -44,7 +44,10 @@ def labels(
     neighbours = Neighbours(Items.from_folder(folder), names, classes, size, layer)
     seconds = perf_counter() - start
     given = np.array([name.split("/")[1] for name in names])[:, None] == np.array(classes)
-    votes = {row["image"]: int(row["votes_given"]) for row in csv.DictReader(review.open(newline=""))}
+    votes = {
+        row["image"]: int(row["votes_given"])
+        for row in csv.DictReader(review.open(newline="", encoding="utf-8"))
+    }
     judged = np.array([name in votes for name in names])
     wrong = np.array([votes.get(name, MAJORITY) < MAJORITY for name in names])
     scores = all_scores(p, given, neighbours.shares(given))

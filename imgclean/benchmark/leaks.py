@@ -81,7 +81,7 @@ def _test_images(items: Items, pairs: Iterable[tuple[int, int, float]]) -> set[i
 
 def _listed(items: Items, path: Path, leaked: set[int]) -> list[int]:  # [found, listed]
     "How many of the test images that a file lists are among `leaked`."
-    with path.open(newline="") as f:
+    with path.open(newline="", encoding="utf-8") as f:
         images = {row["image"] for row in csv.DictReader(f)}
     return [len(images & {items.relpath(k) for k in leaked}), len(images)]
 

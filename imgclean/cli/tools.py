@@ -102,9 +102,18 @@ def _found(ds: Items, group: Group | None) -> str:
 def _open_tutorial(folder: Path) -> None:
     from .reviewing import open_notebook
 
-    here = Path(__file__).parents[2] / "nbs" / NOTEBOOK
-    installed = Path(sys.prefix) / "share" / "imgclean" / "nbs" / NOTEBOOK
     target = folder / NOTEBOOK
     if not target.exists():
-        shutil.copyfile(here if here.exists() else installed, target)
+        shutil.copyfile(_tutorial(), target)
     open_notebook(target)
+
+
+def _tutorial() -> Path:
+    "The notebook in a clone, in a folder that was installed into, or wherever else the installer says it put it."
+    beside = Path(__file__).parents[2]
+    for folder in (beside / "nbs", beside / "share/imgclean/nbs"):
+        if (folder / NOTEBOOK).exists():
+            return folder / NOTEBOOK
+    from importlib.metadata import files
+
+    return next(Path(file.locate()) for file in files("imgclean") or () if file.name == NOTEBOOK)

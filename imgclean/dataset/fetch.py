@@ -33,18 +33,6 @@ class NotFetched(OSError):
     "A URL that gave no image; its text is the reason"
 
 
-def fetch_image(
-    url: str,
-    *,
-    max_bytes: int = MAX_BYTES,
-    seconds: float = SECONDS,
-    allow_private: bool = False,
-) -> Image.Image:  # RGB, upright
-    "The picture behind `url`, see `fetch`."
-    data = fetch(url, max_bytes=max_bytes, seconds=seconds, allow_private=allow_private)
-    return open_image(io.BytesIO(data))
-
-
 def fetch(
     url: str,
     *,

@@ -20,7 +20,7 @@ from .images import PNG_MODES
 from .stored import read_json
 
 MARK = "source.json"
-TIFF_MODES = ("CMYK", "YCbCr", "LAB", "I", "F")  # that PNG cannot hold
+TIFF_MODES = ("CMYK", "LAB", "I", "F")  # that PNG cannot hold; Pillow 12 cannot read its own YCbCr
 ORIENTATION = 0x0112
 
 
@@ -51,7 +51,7 @@ def kept_folder(
     try:
         with _filled(target, fill) as new:
             (new / FOLDER).mkdir()
-            (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}))
+            (new / FOLDER / MARK).write_text(json.dumps({"imgclean": "source", "digest": digest}), "ascii")
             new.chmod(0o755)  # mkdtemp's folders are for their owner alone
             place_folder(new, target)
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -260,8 +261,25 @@ def decoded(looked: Looked, ks: Sequence[int], bs: int, num_workers: int | None 
 def _loader(looked: Looked, ks: Sequence[int], bs: int, workers: int, collate: Callable) -> DataLoader:
     fork = "fork" if workers else None  # Python 3.14 would start them in a way that has to pickle
     return DataLoader(
-        Subset(looked, ks), bs, num_workers=workers, collate_fn=collate, multiprocessing_context=fork
-    )
+        Subset(looked, ks), bs, num_workers=workers, collate_fn=collate, multiprocessing_context=fork,
+        worker_init_fn=_end_with_parent,
+    )  # fmt: skip
+
+
+def _end_with_parent(_: int) -> None:
+    """Where the parent is killed, this process ends as well.
+
+    PyTorch's own watch ends its loop, but not the thread that hands over results: the pipe is full, nobody reads, and
+    it does not break, since the other processes inherited its reading end.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _by_threads(looked: Looked, ks: Sequence[int], bs: int, workers: int) -> Iterator[tuple]:

@@ -243,6 +243,7 @@ def _spanning_forest(n: int, i: np.ndarray, j: np.ndarray, score: np.ndarray) ->
     # Costs above 0, since scipy drops zeros; the same pair twice would be added up.
     key, at = np.unique(i.astype(np.int64) * n + j, return_index=True)
     top = float(score.max(initial=0)) + 1
-    cost = coo_array((top - score[at].astype(np.float64), (key // n, key % n)), shape=(n, n))
+    ends = ((key // n).astype(np.int32), (key % n).astype(np.int32))  # scipy before 1.16 takes no others
+    cost = coo_array((top - score[at].astype(np.float64), ends), shape=(n, n))
     tree = minimum_spanning_tree(cost.tocsr()).tocoo()
     return tree.coords[0], tree.coords[1], top - tree.data

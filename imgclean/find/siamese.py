@@ -100,6 +100,7 @@ class SiameseTransform(Transform):
         self.valid = {files[k]: self._draw(files[k], self.held_out, rng) for k in splits[1]}
 
     def encodes(self, file) -> SiameseImage:
+        "`file` and another, and whether both are of one class."
         other, same = self.valid.get(file) or self._draw(file, self.train, random)
         return SiameseImage(*(PILImage(open_image(f)) for f in (file, other)), int(same))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import systems
 from pictures import write_pictures
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from imgclean.cli.common import check_writable, clear_errors, write_text
 run = CliRunner()
 
 
+@systems.links
 @pytest.mark.parametrize(
     ("outputs", "word"),
     [
@@ -54,6 +56,7 @@ def test_a_table_is_not_written_over_itself(shop, tmp_path):
     assert (shop / "in.csv").read_text().startswith("name\n")
 
 
+@systems.links
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "x.json"
     write_text(target, "before")
@@ -87,6 +90,7 @@ def in_shell(words, encoding):
     )
 
 
+@systems.names_of_bytes
 def test_names_that_stdout_cannot_show(tmp_path):
     "As in a pipe on Windows; and names that are no UTF-8 leave it byte by byte."
     raw = os.fsdecode(b"\xff.jpg")

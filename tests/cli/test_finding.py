@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import systems
 from pictures import picture, write_pictures
 from PIL import Image
 from typer.testing import CliRunner
@@ -99,6 +100,7 @@ def test_wrong_use_ends_with_code_2(shop, tmp_path):
         )
 
 
+@systems.names_of_bytes
 def test_hostile_names_and_odd_files(tmp_path):
     "Each is either looked at or listed as unreadable; none ends the run, none is changed."
     folder = tmp_path / "odd"
@@ -126,6 +128,7 @@ def test_hostile_names_and_odd_files(tmp_path):
     assert "\x1b" not in result.stdout + result.stderr
 
 
+@systems.names_of_any_character
 def test_hostile_names_in_the_table(tmp_path):
     write_pictures(tmp_path / "odd", ["\x1b[31mred\n.jpg", "[bold]b[/bold].jpg"], [1, 1])
     _, result = find(tmp_path / "odd", tmp_path)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import systems
 from pages import data_of
 from pictures import picture, write_pictures
 from typer.testing import CliRunner
@@ -246,6 +247,7 @@ def test_another_dataset_gets_no_clean_csv(decisions, shop, tmp_path):
     assert sorted(everything(tmp_path / "other")) == ["a.jpg", "b.jpg"]
 
 
+@systems.names_of_any_character
 def test_names_of_files_cannot_move_the_cursor(tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()

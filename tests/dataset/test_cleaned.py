@@ -3,6 +3,7 @@ import json
 import os
 
 import pytest
+import systems
 from pictures import write_pictures
 
 from imgclean.dataset.cleaned import Ledger, data_deleter, fingerprint, is_unchanged, write_csv
@@ -73,6 +74,7 @@ def test_csv_lists_names_relative_to_its_folder(shop):
     assert rows(write_csv(Items.from_folder(shop).subset([5]), shop / "cat"))[1] == ["../dog/b.jpg", "dog"]
 
 
+@systems.names_of_bytes
 def test_csv_survives_any_file_name(tmp_path):
     names = ["new\nline.jpg", 'quo"te, comma.jpg', "ünïcode 猫.jpg", "\udcff.jpg"]
     write_pictures(tmp_path, ["1.jpg"], [1])

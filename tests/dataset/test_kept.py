@@ -17,7 +17,7 @@ def test_pictures_are_written_without_loss_in_every_mode(tmp_path):
     paths = Contents(lambda: images).write(tmp_path / "out")
     for mode, image, path in zip(modes, images, paths, strict=True):
         with Image.open(path) as back:
-            if mode == "HSV":  # that no file format holds
+            if mode in ("HSV", "YCbCr"):  # that no file format holds, or not with every Pillow
                 image = image.convert("RGB")
             assert (back.mode, back.tobytes()) == (image.mode, image.tobytes()), mode
 

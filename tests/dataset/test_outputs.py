@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import systems
 from hypothesis import given
 from hypothesis import strategies as st
 from packing import everything
@@ -68,6 +69,7 @@ def test_labels_that_are_no_folders_are_refused(shop, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@systems.links
 def test_nothing_is_overwritten_and_nothing_goes_into_the_dataset(shop, tmp_path):
     items, was = Items.from_folder(shop), everything(tmp_path)
     for inside in (shop, shop / "clean", shop / "cat/../clean"):

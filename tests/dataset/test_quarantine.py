@@ -4,6 +4,7 @@ import sys
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
+import systems
 
 from imgclean.dataset.cleaned import fingerprint
 from imgclean.dataset.items import Items
@@ -106,6 +107,7 @@ def test_a_restore_that_was_killed_between_two_names_is_finished(manifest, shop)
     assert restore(manifest).in_place == NAMES
 
 
+@systems.links
 def test_a_quarantine_that_is_the_dataset_itself_loses_nothing(manifest, shop):
     before = tree(shop)
     (manifest.parent / "files").rmdir()
@@ -113,6 +115,7 @@ def test_a_quarantine_that_is_the_dataset_itself_loses_nothing(manifest, shop):
     assert restore(manifest).failed.keys() == set(NAMES) and tree(shop) == before
 
 
+@systems.links
 def test_links_come_back_as_links(shop):
     (shop / "cat/l.jpg").symlink_to("../dog/b.jpg")
     (shop / "cat/n.jpg").symlink_to("nowhere.jpg")
@@ -244,6 +247,7 @@ def test_manifests_come_oldest_first(shop):
     assert manifests(shop) == made and manifests(shop / "cat") == []
 
 
+@systems.names_of_bytes
 def test_names_that_are_no_text_survive(tmp_path):
     name = os.fsdecode(b"\xff.jpg")
     (tmp_path / name).write_bytes(b"x")

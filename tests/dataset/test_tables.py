@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import systems
 from PIL import Image
 
 from imgclean.dataset.cleaned import write_csv
@@ -123,6 +124,7 @@ def test_empty_labels_of_every_kind_are_none(empty):
     assert read_source(["a", "b"], labels=table.label).labels == ("x", None)
 
 
+@systems.names_of_bytes
 def test_names_that_are_no_utf8_come_back_from_the_csv_they_were_written_to(tmp_path):
     names = [
         os.fsdecode(name) for name in (b"caf\xe9/\xe9.jpg", b"a/line\nbreak.jpg", b'a/q"uote, comma.jpg')

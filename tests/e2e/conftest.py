@@ -2,15 +2,16 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from pictures import write_pictures
 
@@ -63,11 +64,15 @@ def lab(tmp_path_factory, chrome):
             assert server.poll() is None, (root / "lab.log").read_text()
             time.sleep(0.25)
     yield url, work
-    os.killpg(server.pid, signal.SIGTERM)
+    started = psutil.Process(server.pid).children(recursive=True)
+    server.terminate()
     try:
         server.wait(10)
     except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
+        server.kill()
+    for kernel in started:  # what a server that was killed leaves behind, as Windows always does
+        with suppress(psutil.NoSuchProcess):
+            kernel.kill()
 
 
 class Notebook:

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import systems
 import torch
 from fastai.vision.all import ImageDataLoaders, Resize, ResizeMethod, vision_learner
 from networks import resnet10
@@ -185,8 +187,10 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, workers):
         while child.is_alive() and Cache(cache).info()["vectors"] < goal and time.time() - start < 60:
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)
+        lanes = psutil.Process(child.pid).children() if child.is_alive() else []
         child.kill()
         child.join()
+        assert not psutil.wait_procs(lanes, timeout=60)[1]  # none goes on without it
         found.append(Cache(cache).info()["vectors"])
     assert 0 < found[0] <= found[-1] <= 120 and found == sorted(found)
     np.testing.assert_array_equal(
@@ -245,6 +249,7 @@ def test_info_and_clear(folder, tmp_path):
     assert cache.info()["vectors"] == 0 and [p.name for p in (tmp_path / "cache").iterdir()] == ["mine.txt"]
 
 
+@systems.names_of_bytes
 def test_names_that_are_no_text_are_found_again(tmp_path):
     path = tmp_path / os.fsdecode(b"\xff\n.jpg")
     picture(1).save(path)

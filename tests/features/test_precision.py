@@ -207,10 +207,9 @@ def test_bf16_is_tried_only_where_the_processor_has_units_for_it(monkeypatch):
 
 
 def test_kept_memory_is_not_fetched_again():
-    import resource
-
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("only glibc's allocator is told to keep memory")
+    import resource
 
     def faults():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -30,11 +30,12 @@ def test_nothing_left_and_a_folder_that_cannot_be(tmp_path):
 
 def test_large_results_are_no_memory_of_the_process():
     "Written 200 MB, held next to nothing: only what is mapped and touched would count."
-    import resource
     import sys
 
     if sys.platform != "linux":
         pytest.skip("peak memory is counted in another way here")
+    import resource
+
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     filled, block = Rows(50_000, 1024, "float32"), np.ones((500, 1024), dtype=np.float32)
     for start in range(0, 50_000, 500):

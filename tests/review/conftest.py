@@ -62,7 +62,7 @@ def grid(chrome, request):
     page = chrome.new_page(viewport={"width": 900, "height": 900})
     errors = []
     page.on("pageerror", lambda e: errors.append(str(e)))
-    page.set_content(f"<style>{(HERE / 'cleaner.css').read_text()}</style>")
+    page.set_content(f"<style>{(HERE / 'cleaner.css').read_text(encoding='utf-8')}</style>")
     source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm))
     source = source.replace("TRAITS", json.dumps(TRAITS[getattr(request, "param", "groups")]))
     page.evaluate(f"async () => {{ {source} }}")

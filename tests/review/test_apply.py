@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import systems
 from pictures import picture
 
 from imgclean.dataset.items import Items
@@ -195,6 +196,7 @@ def test_what_is_protected_stays_whoever_marked_it(review, items, shop):
     assert (shop / "dog/a.jpg").exists() and items.paths[4] in later.cleaned().paths
 
 
+@systems.links
 @pytest.mark.parametrize("how", ["file", "folder", "dots"])
 def test_what_lies_outside_is_not_moved(shop, how):
     outside = shop.parent / "outside"
@@ -215,6 +217,7 @@ def test_what_lies_outside_is_not_moved(shop, how):
     assert (outside / "x.jpg").exists() and not any("x.jpg" in name for name in listed(review))
 
 
+@systems.links
 def test_a_file_that_a_kept_link_leads_to_stays(shop):
     (shop / "cat/link.jpg").symlink_to("a.jpg")
     items = Items.from_folder(shop)
@@ -246,6 +249,7 @@ def reviewed(items, *, kept, deleted):
     return review
 
 
+@systems.links
 @pytest.mark.parametrize("absolute", [True, False])
 def test_a_link_that_a_kept_link_leads_through_stays(shop, absolute):
     (shop / "cat/m.jpg").symlink_to(shop / "dog/c.jpg" if absolute else "../dog/c.jpg")
@@ -256,6 +260,7 @@ def test_a_link_that_a_kept_link_leads_through_stays(shop, absolute):
     assert (shop / "dog/z.jpg").read_bytes() and (shop / "cat/m.jpg").is_symlink()
 
 
+@systems.links
 @pytest.mark.parametrize("link", [True, False])
 def test_a_file_that_is_listed_by_two_folders_stays(shop, link):
     if link:
@@ -270,6 +275,7 @@ def test_a_file_that_is_listed_by_two_folders_stays(shop, link):
     assert (shop / "cat/l.jpg").read_bytes()
 
 
+@systems.links
 def test_links_that_lead_in_circles_are_left_alone(shop):
     (shop / "cat/c.jpg").unlink()
     (shop / "cat/c.jpg").symlink_to("o.jpg")

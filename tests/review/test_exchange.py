@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import systems
 from pictures import picture
 
 from imgclean.dataset.items import Items
@@ -266,6 +267,7 @@ def test_other_files_are_refused(tmp_path, text):
         read_decisions(tmp_path / "x.json")
 
 
+@systems.names_of_bytes
 def test_names_that_are_no_utf8_survive(shop, tmp_path):
     picture(1).save(shop / "a.jpg")
     os.rename(shop / "a.jpg", os.fsencode(shop) + b"/\xff\xe9\n'\".jpg")

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import systems
 from pages import GROUPS, LABELS, blocks, data_of, labelled
 
 import imgclean.review
@@ -214,7 +214,7 @@ def test_no_name_or_label_leaves_its_block(folder, tmp_path):
     )
 
 
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode on this system")
+@systems.names_of_bytes
 def test_names_that_are_no_unicode_survive_to_the_export(javascript, folder, tmp_path):
     raw = os.fsdecode(b"caf\xe9.jpg")
     os.rename(folder / "00.jpg", folder / raw)
