@@ -1,9 +1,11 @@
 import multiprocessing
 import os
 import random
+import signal
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,7 @@ def test_a_reader_that_may_look_at_anything_is_never_cached(folder, tmp_path, lo
 
 
 def looks_at(folder, cache, workers, ready):
+    os.setsid()  # its workers are killed with its group: they would wait for it for ever
     learn = small_learner(folder)
     ready.set()
     embed(learn, Items.from_folder(folder), bs=4, num_workers=workers, cache=cache)
@@ -187,6 +190,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, workers):
         time.sleep(rng.random() * 0.02)
         child.kill()
         child.join()
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         found.append(Cache(cache).info()["vectors"])
     assert 0 < found[0] <= found[-1] <= 120 and found == sorted(found)
     np.testing.assert_array_equal(
