@@ -14,7 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
-FIRST = ("tests/e2e/", "tests/test_notebooks.py")  # they wait a lot, so the others are run beside them
+# They wait a lot, so the others are run beside them; or are long for one file, and nothing would be left to run beside them.
+FIRST = ("tests/e2e/", "tests/test_notebooks.py", "tests/test_snippets.py")
 
 
 def pytest_collection_modifyitems(items):
