@@ -21,7 +21,8 @@ BROWSERS = (
 CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if path), None)
 
 
-FIRST = ("tests/e2e/", "tests/test_notebooks.py")  # they wait a lot, so the others are run beside them
+# They wait a lot, so the others are run beside them; or are long for one file, and nothing would be left to run beside them.
+FIRST = ("tests/e2e/", "tests/test_notebooks.py", "tests/test_snippets.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -1,8 +1,8 @@
 """What commands write, and where: each file whole or not at all, and never over what they read."""
 
 import errno
+import io
 import os
-import subprocess
 import sys
 
 import pytest
@@ -82,21 +82,24 @@ def test_an_error_without_a_file_names_none(capsys):
     assert capsys.readouterr().err == "imgclean: No space left on device\n"
 
 
-def in_shell(words, encoding):
-    return subprocess.run(
-        [sys.executable, "-m", "imgclean.cli", *words],
-        capture_output=True,
-        env=os.environ | {"PYTHONIOENCODING": encoding},
-    )
+def in_shell(words, encoding, monkeypatch):
+    "The bytes that a shell gets on a stdout of that encoding."
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=e, write_through=True) for e in (encoding, "utf-8"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as end:
+            app(words)
+    assert end.value.code == 0 and err.buffer.getvalue() == b"", err.buffer.getvalue()
+    return out.buffer.getvalue()
 
 
 @systems.names_of_bytes
-def test_names_that_stdout_cannot_show(tmp_path):
+def test_names_that_stdout_cannot_show(tmp_path, monkeypatch):
     "As in a pipe on Windows; and names that are no UTF-8 leave it byte by byte."
     raw = os.fsdecode(b"\xff.jpg")
     write_pictures(tmp_path / "in", ["猫.jpg", raw], [1, 1])
-    table = in_shell(["find", str(tmp_path / "in"), "-q", "--min-similarity", "0.9", "--csv", "-"], "utf-8")
-    assert table.returncode == 0 and table.stderr == b"", table.stderr
-    assert b"\xff.jpg" in table.stdout and "猫.jpg".encode() in table.stdout
-    shown = in_shell(["find", str(tmp_path / "in"), "-q", "--min-similarity", "0.9"], "ascii")
-    assert shown.returncode == 0 and rb"\u732b.jpg" in shown.stdout, shown.stderr
+    words = ["find", str(tmp_path / "in"), "-q", "--min-similarity", "0.9"]
+    table = in_shell([*words, "--csv", "-"], "utf-8", monkeypatch)
+    assert b"\xff.jpg" in table and "猫.jpg".encode() in table
+    assert rb"\u732b.jpg" in in_shell(words, "ascii", monkeypatch)

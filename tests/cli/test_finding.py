@@ -70,13 +70,17 @@ def test_find_keeps_what_it_is_told_to(shop, tmp_path):
 def test_two_runs_write_the_same_bytes(shop, tmp_path):
     "Here and in a process of its own, whose hashes and random numbers are others."
     target = tmp_path / "found.json"
+    (shop / "dog/d.jpg").rename(shop / "dog/猫.jpg")
+    run.invoke(app, ["cache", "clear"])
     find(shop, tmp_path, "--no-cache")
+    assert "vectors: 0" in run.invoke(app, ["cache", "info"]).stdout
     here = target.read_bytes()
     target.unlink()
-    command = [sys.executable, "-c", "from imgclean.cli import main; main()"]
-    subprocess.run(
-        [*command, "find", str(shop), "--json", str(target), "--no-cache"], check=True, capture_output=True
-    )
+    words = ["-m", "imgclean.cli", "find", str(shop), "--json", str(target), "--no-cache"]
+    # Its stdout knows ASCII alone, as a terminal may.
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    there = subprocess.run([sys.executable, *words], check=True, capture_output=True, env=env)
+    assert rb"\u732b.jpg" in there.stdout
     assert target.read_bytes() == here
 
 
@@ -171,8 +175,6 @@ def test_that_nothing_was_learnt_of_few_images_is_said(tmp_path):
 
 def test_cache_info_and_clear(shop, tmp_path):
     run.invoke(app, ["cache", "clear"])
-    find(shop, tmp_path, "--no-cache")
-    assert "vectors: 0" in run.invoke(app, ["cache", "info"]).stdout
     cold, _ = find(shop, tmp_path)
     info = run.invoke(app, ["cache", "info"]).stdout
     # Eight files with five contents, and eight copies planted among them.
@@ -243,7 +245,15 @@ def test_leaks(shop, tmp_path):
     assert run.invoke(app, ["leaks", str(shop)]).exit_code == 2  # no splits
 
 
-def test_the_benchmark_gets_its_arguments_and_gives_its_exit_code():
-    command = [sys.executable, "-m", "imgclean.cli", "benchmark", "search", "--help", "--no-such"]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    assert asked.returncode == 2 and "--no-such" in asked.stderr
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for Python is a shell script")
+def test_the_benchmark_gets_its_arguments_and_gives_its_exit_code(tmp_path, monkeypatch):
+    from imgclean.benchmark.__main__ import app as benchmark
+
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!/bin/sh\necho \"$@\" > '{tmp_path}/words'\nexit 3\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    assert run.invoke(app, ["benchmark", "search", "--help", "--no-such"]).exit_code == 3
+    assert (tmp_path / "words").read_text() == "-m imgclean.benchmark search --help --no-such\n"
+    refused = run.invoke(benchmark, ["search", "--no-such"])
+    assert refused.exit_code == 2 and "--no-such" in refused.stderr

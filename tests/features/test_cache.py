@@ -285,12 +285,12 @@ def test_a_head_that_no_vector_depends_on_is_no_miss(folder, tmp_path, looks):
     items, prints = Items.from_folder(folder), []
     for seed in range(2):
         torch.manual_seed(seed)
-        learn = default_learner(folder)
+        learn = default_learner(folder, size=64)
         prints.append(embed(learn, items, cache=tmp_path / "cache").fingerprint)
         learn.model[1] = torch.nn.Flatten()
     prints.append(embed(learn, items, cache=tmp_path / "cache").fingerprint)
     assert sum(looks) == 10 and len(set(prints)) == 1
-    behind = [embed(default_learner(folder), items, layer="1.4").fingerprint for _ in range(2)]
+    behind = [embed(default_learner(folder, size=64), items, layer="1.4").fingerprint for _ in range(2)]
     assert behind[0] != behind[1]
 
 

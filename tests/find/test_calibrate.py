@@ -19,7 +19,7 @@ def drawn(rng, share, n=8000, planted=150, slope=1.0, shift=0.0):
 @pytest.mark.parametrize("share, slope, shift", [(0.3, 1, 0), (0.05, 0.6, 2), (0.005, 1.5, -1)])
 def test_the_promised_precision_is_held(share, slope, shift):
     held, recall, best = 0, [], []
-    for seed in range(20):
+    for seed in range(8):
         scores, true, same, other = drawn(np.random.default_rng(seed), share, 4000, slope=slope, shift=shift)
         found = calibrate(scores, same, other, min_precision=0.95)
         taken = scores >= found.cut
@@ -28,7 +28,7 @@ def test_the_promised_precision_is_held(share, slope, shift):
         order = np.argsort(-scores)
         good = np.flatnonzero(true[order].cumsum() / np.arange(1, len(true) + 1) >= 0.95)
         best.append(true[order][: good[-1] + 1].sum() / true.sum())
-    assert held >= 18
+    assert held >= 7
     assert np.mean(recall) > np.mean(best) - (0.1 if share > 0.01 else 0.35)  # not bought by taking nothing
 
 

@@ -123,12 +123,12 @@ def test_rows_added_later_are_found_as_if_they_had_been_there():
         assert index.search(x[k], 1)[0] == [k]
 
 
-def test_ten_thousand_copies_are_one_group_not_fifty_million_pairs():
-    x = np.repeat(relu_vectors(3, 16), [10_000, 300, 1], axis=0)
+def test_three_thousand_copies_are_one_group_not_four_million_pairs():
+    x = np.repeat(relu_vectors(3, 16), [3000, 300, 1], axis=0)
     pairs = index_of(x, n_tables=2).candidate_pairs(min_similarity=0.99)
-    assert len(pairs) < 12 * len(x) and pairs.left_out > 10_000 * 9_999 // 2 - 11 * len(x)
+    assert len(pairs) < 12 * len(x) and pairs.left_out > 3000 * 2999 // 2 - 11 * len(x)
     groups = group_pairs(pairs, lambda k: {"width": 1, "height": 1, "bytes": 1})
-    assert sorted(len(g) for g in groups) == [300, 10_000]
+    assert sorted(len(g) for g in groups) == [300, 3000]
 
 
 def test_rows_of_zeros_are_nobodys_neighbours():

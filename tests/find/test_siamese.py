@@ -93,7 +93,7 @@ def test_the_head_learns_from_encodings_and_leaves_the_encoder_alone(learn, fold
     encoder = {k: v.clone() for k, v in learn.model.encoder.state_dict().items()}
     modes = [m.training for m in learn.model.modules()]
     torch.manual_seed(0)
-    share = fit_head(learn, 4, 3e-3, n_pairs=1500, bs=50, progress=False)
+    share = fit_head(learn, 4, 3e-3, n_pairs=600, bs=50, progress=False)
     assert [m.training for m in learn.model.modules()] == modes
     assert all(torch.equal(v, encoder[k]) for k, v in learn.model.encoder.state_dict().items())
     items = Items.from_folder(folder)
