@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -108,21 +107,20 @@ def _painted(a: View, b: View, found: Alignment) -> list[str]:
         return []
     xs, ys = (cv2.split(cv2.GaussianBlur(z, (0, 0), sigma)) for z in (x, y))  # plain arrays are faster
     some = _sampled(mask)
-    colours = _colours(*([channel.ravel()[some] for channel in z] for z in (xs, ys)))
+    colours = _colours(*(_at(z, some) for z in (xs, ys)))
     if colours:  # what lies on top is then looked for in the brightness alone
         xs, ys = ([cv2.cvtColor(cv2.merge(z), cv2.COLOR_RGB2GRAY)] for z in (xs, ys))
     return colours + _places(xs, ys, mask, some) + (_sharpness(x, y, mask) if 0.8 < size < 1.25 else [])
 
 
-def _colours(x: list[np.ndarray], y: list[np.ndarray]) -> list[str]:
-    "From red, green and blue of the same places."
-    chroma_x, chroma_y = (float((reduce(np.maximum, z) - reduce(np.minimum, z)).mean()) for z in (x, y))
+def _colours(x: np.ndarray, y: np.ndarray) -> list[str]:
+    "From red, green and blue of the same places, (3, n) each."
+    chroma_x, chroma_y = (float((z.max(axis=0) - z.min(axis=0)).mean()) for z in (x, y))
     if chroma_y < 5 and chroma_x > 12:
         return ["in black and white"]
     if chroma_x < 5 and chroma_y > 12:
         return ["the first is in black and white"]
-    off = reduce(np.maximum, (np.abs(u - v) for u, v in zip(x, y, strict=True)))
-    return ["recoloured"] if _quantile(off, 0.5) > 14 else []
+    return ["recoloured"] if _quantile(np.abs(x - y).max(axis=0), 0.5) > 14 else []
 
 
 def _places(
@@ -151,8 +149,7 @@ def _residual(x: Sequence[np.ndarray], y: Sequence[np.ndarray], some: np.ndarray
     "How much `y` differs from `x` once its contrast and brightness are fitted at `some` places, (h, w) in grey levels."
     rest = np.zeros(x[0].shape, dtype=np.float32)
     around = np.ones((3, 3), np.uint8)
-    for u, v in zip(x, y, strict=True):
-        slope, shift = _robust_line(u.ravel()[some], v.ravel()[some])
+    for u, v, slope, shift in zip(x, y, *_robust_lines(_at(x, some), _at(y, some)), strict=True):
         fitted = _clipped(slope * u + shift)
         # An edge that is a pixel off is no difference: what lies within the range of the neighbours agrees.
         low, high = cv2.erode(fitted, around), cv2.dilate(fitted, around)
@@ -166,20 +163,34 @@ def _sampled(mask: np.ndarray) -> np.ndarray:
     return places[:: max(len(places) // SAMPLE, 1)]
 
 
-def _robust_line(u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
-    "Slope and shift that make `v` of `u` where nothing lies on top."
-    slope, shift = _line(u, v)
-    off = np.abs(_clipped(slope * u + shift) - v)
-    use = off <= 2.5 * _quantile(off, 0.5) + 2
-    return _line(u[use], v[use])
+def _at(channels: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:  # (c, n)
+    "What `channels` show at `places`, which are flat."
+    return np.stack([channel.ravel()[places] for channel in channels])
 
 
-def _line(u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
-    "Slope and shift that make `v` of `u`, by least squares."
-    du, dv = u - u.mean(), v - v.mean()
-    spread = float(du @ du)
-    slope = float(du @ dv) / spread if spread > len(u) else 1.0  # of one colour there is no contrast to fit
-    return slope, float(v.mean() - slope * u.mean())
+def _robust_lines(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Slope and shift that make each row of `v` of that of `u` where nothing lies on top."
+    slope, shift = _lines(u, v, np.ones_like(u))
+    off = np.abs(_clipped(slope[:, None] * u + shift[:, None]) - v)
+    middle = u.shape[1] // 2
+    usual = np.partition(off, middle, axis=1)[:, middle, None]
+    return _lines(u, v, (off <= 2.5 * usual + 2).astype(u.dtype))
+
+
+def _lines(u: np.ndarray, v: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Slope and shift that make each row of `v` of that of `u`, by weighted least squares."
+
+    def total(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.einsum("cn,cn->c", y, z)
+
+    n = weight.sum(axis=1)
+    middle_u, middle_v = total(weight, u) / n, total(weight, v) / n
+    du, dv = u - middle_u[:, None], v - middle_v[:, None]
+    weighted = weight * du
+    spread = total(weighted, du)
+    # Of one colour there is no contrast to fit.
+    slope = np.where(spread > n, total(weighted, dv) / np.maximum(spread, 1), np.float32(1))
+    return slope, middle_v - slope * middle_u
 
 
 def _clipped(z: np.ndarray) -> np.ndarray:

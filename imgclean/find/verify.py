@@ -83,6 +83,7 @@ def verify_pairs(
     progress: bool = True,
     done: Callable[[np.ndarray, list[Check]], None]
     | None = None,  # told of places in `pairs` and their checks
+    album: Album | None = None,  # of `items`, that remembers what was seen of them in another call
 ) -> list[Check]:
     """A `Check` for each of `pairs`, in their order; the same however many processes work.
 
@@ -98,7 +99,8 @@ def verify_pairs(
     checks: list[Check] = [NOTHING] * len(pairs)
     if not checks:
         return checks
-    work = _Work(Album(items), pairs)
+    kept = album is not None
+    work = _Work(album if kept else Album(items), pairs)
     bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
     with bar, _one_thread_each():
         workers = _workers(num_workers, len(pairs))
@@ -110,7 +112,8 @@ def verify_pairs(
             if done and len(batch):
                 done(batch, found)
             bar.update(len(batch))
-    work.album.clear()
+    if not kept:
+        work.album.clear()
     return checks
 
 
