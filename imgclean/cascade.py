@@ -18,7 +18,7 @@ from .features.hashes import content_digests, hash_items
 from .find.calibrate import Calibration, calibrate, check_precision
 from .find.pairs import Pairs
 from .find.stages import Neighbours, candidates, equal_pairs, hash_pairs, linked_pairs
-from .find.verify import Check, checked
+from .find.verify import Album, Check, checked
 from .planted import Planted, planted
 
 log = logging.getLogger(__name__)
@@ -90,12 +90,14 @@ def find_duplicates(
         pairs, names = candidates(stages, vectors)
         with_copies = copies.pairs(near)
         watch.lap("compare")
-        second = partial(remembered_checks, copies.among(items), cache=cache, num_workers=num_workers)
+        album = Album(copies.among(items))
+        second = partial(remembered_checks, album.items, cache=cache, num_workers=num_workers, album=album)
         checks = second(_joined(pairs, with_copies), progress=progress)
         checks, of_copies = checks[: len(pairs)], checks[len(pairs) :]
         if store := Cache.of(cache):  # temporary files, never to be seen again
             store.forget(copies.items.paths)
     pairs, names, checks = _with_linked(vectors, pairs, names, checks, second)
+    album.clear()
     names = [
         "exact" if contents[i] and contents[i] == contents[j] else name
         for i, j, name in zip(pairs.i, pairs.j, names, strict=True)

@@ -13,10 +13,10 @@ from .dataset.items import Items
 from .features.cache import CHECKS, Cache, fingerprint_of
 from .find import tiny
 from .find.pairs import Pairs
-from .find.verify import BIAS, NOTHING, WEIGHTS, Check, verify_pairs
+from .find.verify import BIAS, NOTHING, WEIGHTS, Album, Check, verify_pairs
 
 # Another number forgets all checks: count up where a change of `verify_pairs` changes what it says.
-SCHEME = 3
+SCHEME = 4
 ROOM = 512  # bytes of a check
 ABOUT = CHECKS + fingerprint_of([SCHEME, WEIGHTS, BIAS, tiny.WEIGHTS, tiny.BIAS])
 
@@ -28,6 +28,7 @@ def remembered_checks(
     cache: bool | str | os.PathLike = False,  # True: the user's cache folder; or a folder
     num_workers: int | None = None,
     progress: bool = True,
+    album: Album | None = None,  # as in `verify_pairs`
 ) -> list[Check]:
     """What `verify_pairs` returns, computed for those pairs alone that are not in the `cache`.
 
@@ -35,7 +36,7 @@ def remembered_checks(
     """
     store = Cache.of(cache)
     if store is None:
-        return verify_pairs(items, pairs, num_workers=num_workers, progress=progress)
+        return verify_pairs(items, pairs, num_workers=num_workers, progress=progress, album=album)
     keys = _keys(store, items, pairs)
     known = {
         digest: _check(row) for digest, row in store.get(ABOUT, filter(None, keys), ROOM, np.dtype("u1"))
@@ -50,7 +51,7 @@ def remembered_checks(
             store.put(ABOUT, list(rows), np.stack(list(rows.values())))
 
     some = Pairs(pairs.i[todo], pairs.j[todo], pairs.score[todo])
-    new = verify_pairs(items, some, num_workers=num_workers, progress=progress, done=keep)
+    new = verify_pairs(items, some, num_workers=num_workers, progress=progress, done=keep, album=album)
     fresh = dict(zip(todo.tolist(), new, strict=True))
     return [fresh[k] if k in fresh else known[key] for k, key in enumerate(keys)]
 

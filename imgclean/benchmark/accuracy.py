@@ -22,6 +22,7 @@ from .subsets import check_subsets
 
 MinPrecision = Annotated[float, typer.Option(help="As from_similars'.")]
 Peers = Annotated[bool, typer.Option(help="Also imagededup and cleanvision at their defaults, if installed.")]
+Kept = Annotated[Path | None, typer.Option(help="File that keeps each half when it is done, to go on later.")]
 Table = Annotated[Path | None, typer.Option(help="File for a markdown table with a row for each tool.")]
 Picture = Annotated[Path | None, typer.Option(help="File for a picture of precision against recall.")]
 
@@ -42,6 +43,7 @@ def accuracy(
             help="Random halves of the groups on which to see whether min_precision is held.", min=0
         ),
     ] = 0,
+    kept: Kept = None,
     table: Table = None,
     picture: Picture = None,
 ) -> None:
@@ -52,7 +54,7 @@ def accuracy(
     known = read_truth(items, truth)
     result = compare(items, known, min_precision, peers, table, picture)
     if subsets:
-        result["subsets"] = check_subsets(items, known, min_precision, subsets)
+        result["subsets"] = check_subsets(items, known, min_precision, subsets, kept)
     print_json(result)
 
 

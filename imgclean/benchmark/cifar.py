@@ -20,6 +20,7 @@ from ..features.backbones import default_learner
 from ..find.pairs import Pairs
 from ..find.similarity import cosines, nearest
 from ..find.verify import checked, verify_pairs
+from ..find.whitening import expected_cosines
 from .common import print_json
 
 LAYER = "0.model.blocks.3"  # of `default_learner`: early enough to tell places in 32 pixels apart
@@ -43,15 +44,16 @@ def cifar(
     seconds = {"embedding": perf_counter() - start}
     pairs = candidates(items, vectors, neighbours)
     seconds["candidates"] = perf_counter() - start - sum(seconds.values())
-    checks = verify_pairs(items, pairs, progress=False)
+    expected = expected_cosines(vectors, pairs)
+    checks = verify_pairs(items, expected, progress=False)
     seconds["second_look"] = perf_counter() - start - sum(seconds.values())
-    ranked = checked(pairs, checks)
+    ranked = checked(expected, checks)
     truth = {
         (row["image"], row["duplicate"]) for row in csv.DictReader(listed.open(newline="", encoding="utf-8"))
     }
     names = [items.relpath(k) for k in range(len(items))]
     if out:
-        _write(out, names, pairs, checks)
+        _write(out, names, expected, checks)
     print_json(
         {
             "images": len(items),

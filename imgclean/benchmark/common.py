@@ -61,14 +61,19 @@ def peak_memory(every: float = 0.5) -> Iterator[Callable[[], float]]:
         watcher.join()
 
 
-def print_json(result: dict) -> None:
-    "The result with what is needed to judge it: command, commit and machine."
+def commit() -> str | None:
+    "The commit of this code, where it is known."
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
     )
+    return git.stdout.strip() or None
+
+
+def print_json(result: dict) -> None:
+    "The result with what is needed to judge it: command, commit and machine."
     about = {
         "command": " ".join(["python -m imgclean.benchmark", *sys.argv[1:]]),
-        "commit": git.stdout.strip() or None,
+        "commit": commit(),
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {
             "python": platform.python_version(),

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
 from ..cascade import Found, find_duplicates
 from ..dataset.items import Items
 from ..features.activations import embed
 from ..features.backbones import default_learner
+from .common import commit
 from .scores import Keys, Truth, score
 
 
-def check_subsets(items: Items, truth: Truth, min_precision: float, n: int) -> dict:
+def check_subsets(
+    items: Items,
+    truth: Truth,
+    min_precision: float,
+    n: int,
+    kept: Path
+    | None = None,  # file with a JSON line for each half that is done: a run that was stopped goes on
+) -> dict:
     """In how many of `n` random halves of the groups the pairs are as precise as was promised; what was expected of each.
 
     Images are embedded once; copies are planted, and the cut is learnt, in each subset by itself. Expected recall is of
     planted copies with their originals, so recall is told of such pairs as well.
     """
+    about = {"items": items.key().hex(), "min_precision": min_precision, "commit": commit()}
+    rows = _known(kept, about) if kept and kept.exists() else {}
+    todo = [seed for seed in range(n) if seed not in rows]
+    for seed, row in _rows(items, truth, min_precision, todo) if todo else ():
+        rows[seed] = row
+        if kept:
+            with kept.open("a") as f:
+                f.write(json.dumps(about | {"seed": seed, "row": row}) + "\n")
+    done = [rows[seed] for seed in range(n)]
+    return {"n": n, "held": sum(row["held"] for row in done)} | _means(done) | {"rows": done}
+
+
+def _known(kept: Path, about: dict) -> dict[int, dict]:
+    "Seed -> row of the lines that say the same of themselves; one that was cut off counts as none."
+    rows = {}
+    for text in kept.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if about.items() <= line.items():
+            rows[line["seed"]] = line["row"]
+    return rows
+
+
+def _rows(items: Items, truth: Truth, min_precision: float, seeds: list[int]) -> Iterator[tuple[int, dict]]:
+    "Each of `seeds` with what came of its half."
     learn = default_learner(items)
     seen = embed(learn, items, progress=False)
     at = {path: k for k, path in enumerate(items.paths)}
@@ -26,8 +65,7 @@ def check_subsets(items: Items, truth: Truth, min_precision: float, n: int) -> d
         copies = embed(learn, more, progress=False, precision=seen.precision)
         return copies.vectors, copies.items
 
-    rows = []
-    for seed in range(n):
+    for seed in seeds:
         ks = half_of_groups([truth.groups[k] for k in place], seed)
         found = find_duplicates(
             seen.vectors[ks],
@@ -37,8 +75,7 @@ def check_subsets(items: Items, truth: Truth, min_precision: float, n: int) -> d
             progress=False,
             seed=seed,
         )
-        rows.append(_row(found, truth.subset([place[k] for k in ks]), min_precision))
-    return {"n": n, "held": sum(row["held"] for row in rows)} | _means(rows) | {"rows": rows}
+        yield seed, _row(found, truth.subset([place[k] for k in ks]), min_precision)
 
 
 def half_of_groups(groups: list[str], seed: int) -> list[int]:

@@ -11,9 +11,14 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 SIDE = 256  # longer side in which keypoints are looked for, and the unit of every matrix here
+COMPARED = 0.25  # of `SIDE`: the size in which what overlaps is compared
+FINE = 0.5  # in which words and fractions of a pixel are looked for
 THUMB = 32
 KEYPOINTS = 300
-COARSE = 0.5  # of `SIDE`: enough to tell whether there is an alignment
+COARSE = 0.25  # in which keypoints are looked for: enough to tell whether there is an alignment
+SIGMA = (
+    0.9  # of the first blur of SIFT, in pixels of that size; fewer pixels for the same scale than Lowe's 1.6
+)
 MATCHES = 4  # of keypoints, below which no map is looked for
 RATIO = 0.8  # of the distances to the nearest and second nearest descriptor, Lowe 2004
 TOLERANCE = 4.0  # pixels that a keypoint may be off, for RANSAC
@@ -82,12 +87,11 @@ def view_of(image: Image.Image, size: tuple[int, int]) -> View:
 def keypoints(grey: np.ndarray, size: float = COARSE) -> Keypoints:
     """At most `KEYPOINTS` SIFT keypoints of a grey picture.
 
-    Looked for at a part of its `size`, which takes a third of the time: SIFT doubles a picture before it begins.
+    Looked for at a part of its `size`, as SIFT doubles a picture before it begins, and its time goes by pixels.
     """
-    small = cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
-    found, descriptors = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=0.02).detectAndCompute(
-        small, None
-    )
+    small = resized(grey, size)
+    sift = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=0.02, sigma=SIGMA)
+    found, descriptors = sift.detectAndCompute(small, None)
     if not found:
         return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.float32))
     scale = np.array(grey.shape[::-1], np.float32) / small.shape[::-1]
@@ -95,14 +99,19 @@ def keypoints(grey: np.ndarray, size: float = COARSE) -> Keypoints:
     return Keypoints(xy[:KEYPOINTS].astype(np.float32), _root(descriptors[:KEYPOINTS]))
 
 
-def by_keypoints(a: Keypoints, b: Keypoints, width: int) -> Iterator[Alignment]:
-    """How `b`, `width` pixels wide, and how its mirror lie on `a`; nothing where few keypoints match or agree.
+def by_keypoints(
+    a: Keypoints,
+    b: Keypoints,
+    width: int,  # of `b`'s picture
+    first: bool = False,  # whether the mirror comes first
+) -> Iterator[Alignment]:
+    """How `b` and how its mirror lie on `a`; nothing where few keypoints match or agree.
 
     Of 100 pairs of different photos 70 have fewer than `MATCHES` either way, of pairs of copies next to none.
     """
     if min(len(a.xy), len(b.xy)) < MATCHES:
         return
-    for flip in (False, True):
+    for flip in (first, not first):
         rows, cols = _matches(a.descriptors, b.descriptors[:, MIRRORED] if flip else b.descriptors)
         if len(rows) >= MATCHES:
             source = b.xy[cols]
@@ -123,19 +132,19 @@ def directly(a: View, b: View) -> tuple[float, Alignment]:
     return float(scores[best]), Alignment(matrix, best >= 4)
 
 
-def overlap(a: View, b: View, found: Alignment) -> Overlap:
-    "How well `a` and `b` agree where `found` lays one on the other."
+def overlap(a: View, b: View, found: Alignment, size: float = COMPARED) -> Overlap:
+    "How well `a` and `b` agree where `found` lays one on the other, seen at a part of their `size`."
     cover_i, cover_j = covers(_wh(a.grey), _wh(b.grey), found.matrix)
-    x, y, mask = laid(a, b, found)
-    if mask.sum() < 200:
+    x, y, mask = laid(a, b, found, size)
+    if np.count_nonzero(mask) < 800 * size**2:
         return NOWHERE._replace(cover_i=cover_i, cover_j=cover_j)
     ncc = _ncc(x[mask], y[mask])
-    local, textured = _local_ncc(x, y, mask)
-    inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0
+    local, textured = _local_ncc(x, y, mask, odd(26 * size))
+    inside = _eroded(mask, odd(10 * size))
     textured &= inside
-    n = int(textured.sum())
-    agree = float((local[textured] > 0.5).mean()) if n >= 60 else 0.0
-    return Overlap(ncc, agree, n / max(int(inside.sum()), 1), cover_i, cover_j)
+    n = np.count_nonzero(textured)
+    agree = np.count_nonzero(local[textured] > 0.5) / n if n >= 240 * size**2 else 0.0
+    return Overlap(ncc, agree, n / max(np.count_nonzero(inside), 1), cover_i, cover_j)
 
 
 def nudged(a: View, b: View, found: Alignment) -> Alignment:
@@ -143,8 +152,8 @@ def nudged(a: View, b: View, found: Alignment) -> Alignment:
 
     Points are tracked by Lucas and Kanade's method, a tenth of the time of finer keypoints.
     """
-    x, y = (_half(v.grey) for v in (a, b))  # words are found at half the sides as well
-    y, mask = warp(y, rescaled(found.matrix, 0.5), found.mirrored, x.shape)
+    x, y = (resized(v.grey, FINE) for v in (a, b))
+    y, mask = warp(y, rescaled(found.matrix, FINE), found.mirrored, x.shape)
     at = cv2.goodFeaturesToTrack(x, 120, 0.01, 4, mask=mask.astype(np.uint8))
     if at is None or len(at) < ENOUGH:
         return found
@@ -155,14 +164,15 @@ def nudged(a: View, b: View, found: Alignment) -> Alignment:
     shift, inlier = cv2.estimateAffine2D(to[seen], at[seen], ransacReprojThreshold=0.5)
     if shift is None or inlier.sum() < ENOUGH or not np.allclose(shift[:, :2], np.eye(2), atol=0.1):
         return found
-    shift = rescaled(shift, 2)
+    shift = rescaled(shift, 1 / FINE)
     matrix = shift[:, :2] @ found.matrix
     matrix[:, 2] += shift[:, 2]
     return found._replace(matrix=matrix)
 
 
-def _half(grey: np.ndarray) -> np.ndarray:
-    return cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+def resized(grey: np.ndarray, size: float) -> np.ndarray:
+    "A picture at a part of its `size`."
+    return cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
 
 
 def covers(size_a: ArrayLike, size_b: ArrayLike, matrix: np.ndarray) -> tuple[float, float]:
@@ -173,16 +183,16 @@ def covers(size_a: ArrayLike, size_b: ArrayLike, matrix: np.ndarray) -> tuple[fl
     return float(both / np.prod(size_a)), float(both / max(cv2.contourArea(b), 1e-6))
 
 
-def laid(a: View, b: View, found: Alignment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "Both grey pictures at half their sides, blurred alike, the second laid on the first, and where both are."
-    x, y = (_half(v.grey).astype(np.float32) for v in (a, b))
-    matrix = rescaled(found.matrix, 0.5)
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+def laid(a: View, b: View, found: Alignment, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Both grey pictures at a part of their `size`, blurred alike, the second laid on the first, and where both are."
+    x, y = (resized(v.grey, size).astype(np.float32) for v in (a, b))
+    matrix = rescaled(found.matrix, size)
+    scale = scale_of(matrix)
     if scale < 0.7:  # shrunk pictures are smoothed before
         y = cv2.GaussianBlur(y, (0, 0), min(0.5 / scale, 4.0))
     y, mask = warp(y, matrix, found.mirrored, x.shape)
     weight = mask.astype(np.float32)
-    sigma = 1.2 * min(max(scale, 1.0), 5.0)
+    sigma = 2.4 * size * min(max(scale, 1.0), 5.0)
     share = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)  # what lies around it must not bleed in
     return *(cv2.GaussianBlur(z * weight, (0, 0), sigma) / share for z in (x, y)), mask
 
@@ -190,10 +200,11 @@ def laid(a: View, b: View, found: Alignment) -> tuple[np.ndarray, np.ndarray, np
 def warp(y: np.ndarray, matrix: np.ndarray, flip: bool, shape: tuple) -> tuple[np.ndarray, np.ndarray]:
     "`y`, mirrored where `flip`, seen from another picture of `shape`, and where it is."
     y = np.ascontiguousarray(y[:, ::-1]) if flip else y
-    to = (shape[1], shape[0])
-    mask = cv2.warpAffine(np.full(y.shape[:2], 255, np.uint8), matrix, to) > 250
-    mask = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return cv2.warpAffine(y, matrix, to, borderMode=cv2.BORDER_REPLICATE), mask
+    corners = CORNERS * (y.shape[1] - 1, y.shape[0] - 1) @ matrix[:, :2].T + matrix[:, 2]
+    mask = np.zeros(shape[:2], np.uint8)
+    cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 1, shift=4)
+    y = cv2.warpAffine(y, matrix, (shape[1], shape[0]), borderMode=cv2.BORDER_REPLICATE)
+    return y, _eroded(mask, 3)  # pixels that the edge runs through are partly outside
 
 
 def rescaled(matrix: np.ndarray, a: ArrayLike, b: ArrayLike | None = None) -> np.ndarray:  # (2, 3)
@@ -201,12 +212,27 @@ def rescaled(matrix: np.ndarray, a: ArrayLike, b: ArrayLike | None = None) -> np
 
     One factor each, or one for each of x and y.
     """
-    a = np.broadcast_to(a, 2)
-    b = a if b is None else np.broadcast_to(b, 2)
-    linear = a[:, None] * matrix[:, :2] / b
-    half = np.array([0.5, 0.5])
-    shift = a * (matrix[:, 2] + half - matrix[:, :2] @ half) - half + linear @ half
-    return np.column_stack([linear, shift])
+    a = np.atleast_1d(a)
+    out = np.empty((2, 3))
+    out[:, :2] = a[:, None] * matrix[:, :2] / (a if b is None else np.atleast_1d(b))
+    # The centre of the first pixel lies half a pixel from the corner, whatever its size.
+    out[:, 2] = a * (matrix[:, 2] + 0.5 - matrix[:, :2].sum(axis=1) / 2) - 0.5 + out[:, :2].sum(axis=1) / 2
+    return out
+
+
+def scale_of(matrix: np.ndarray) -> float:
+    "How much longer things are in the target of an affine map, on average."
+    return float(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])) ** 0.5
+
+
+def odd(n: float) -> int:
+    "The odd number next to `n`."
+    return 2 * int(n // 2) + 1
+
+
+def _eroded(mask: np.ndarray, n: int) -> np.ndarray:  # bool
+    "Where all of the n x n surroundings, but for those beyond the edge, are in `mask`."
+    return cv2.erode(mask.view(np.uint8), np.ones((n, n), np.uint8)) > 0
 
 
 def _matches(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,15 +258,15 @@ def _root(descriptors: np.ndarray) -> np.ndarray:
 def _ransac(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, int] | None:
     "The similarity or, where clearly more agree with it, the affine map from `source` to `target`."
     kept = dict(method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=1000, confidence=0.99)
-    best = None
+    places = np.rint(np.hstack([source, target]) / 2) @ np.float64([1, 1e3, 1e6, 1e9])
+    best, most = None, len(np.unique(places))  # several keypoints may lie in one place
     for fit, margin in ((cv2.estimateAffinePartial2D, 0), (cv2.estimateAffine2D, 2)):
-        if len(source) < 3 + margin or (best and best[1] + margin > len(source)):
+        if len(source) < 3 + margin or (best and best[1] + margin > most):
             continue
         matrix, inlier = fit(source, target, **kept)
         if matrix is None or not _is_sound(matrix):
             continue
-        places = np.round(np.hstack([source, target])[inlier.ravel() > 0] / 2)
-        count = len(np.unique(places, axis=0))  # several keypoints may lie in one place
+        count = len(np.unique(places[inlier.ravel() > 0]))
         if count >= 3 and (best is None or count >= best[1] + margin):
             best = matrix, count
     return best
@@ -251,18 +277,19 @@ def _is_sound(matrix: np.ndarray) -> bool:
     return np.linalg.det(matrix[:, :2]) > 0 and large < 8 and small > 1 / 8 and large < 2.5 * small
 
 
-def _local_ncc(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Correlation of the surroundings of each pixel, and where there is something to correlate."
+def _local_ncc(x: np.ndarray, y: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    "Correlation of the `side` x `side` surroundings of each pixel, and where there is something to correlate."
 
     def mean(z: np.ndarray) -> np.ndarray:
-        return cv2.boxFilter(z, -1, (13, 13))
+        return cv2.boxFilter(z, -1, (side, side))
 
     w = mask.astype(np.float32)
-    share = np.maximum(mean(w), 1e-3)
-    mx, my = mean(x * w) / share, mean(y * w) / share
-    vx = np.maximum(mean(x * x * w) / share - mx * mx, 0)
-    vy = np.maximum(mean(y * y * w) / share - my * my, 0)
-    cov = mean(x * y * w) / share - mx * my
+    x, y = x * w, y * w
+    share = 1 / np.maximum(mean(w), 1e-3)
+    mx, my = mean(x) * share, mean(y) * share
+    vx = np.maximum(mean(x * x) * share - mx * mx, 0)
+    vy = np.maximum(mean(y * y) * share - my * my, 0)
+    cov = mean(x * y) * share - mx * my
     return cov / (np.sqrt(vx * vy) + 4), np.maximum(vx, vy) > 40
 
 

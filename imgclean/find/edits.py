@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from .align import Alignment, View, covers, rescaled, warp
+from .align import Alignment, View, covers, rescaled, scale_of, warp
 
+SAMPLE = 1500  # places that colours are compared at
 LEAST = 12  # grey levels by which a block differs that something lies on
 
 
@@ -28,9 +28,9 @@ def geometry(matrix: np.ndarray, flip: bool) -> Geometry:
     linear = matrix[:, :2]
     stretch = np.linalg.norm(linear, axis=0)
     back = np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
-    scale = 1 / np.sqrt(abs(np.linalg.det(linear)))
+    scale = 1 / scale_of(matrix)
     # A mirror behind a turn is a mirror before the opposite turn.
-    return Geometry(float(scale), float(stretch.max() / stretch.min()), float(back if flip else -back), flip)
+    return Geometry(scale, float(stretch.max() / stretch.min()), float(back if flip else -back), flip)
 
 
 def full_size(a: View, b: View, found: Alignment) -> np.ndarray:  # (2, 3)
@@ -99,83 +99,103 @@ def _painted(a: View, b: View, found: Alignment) -> list[str]:
     "What happened to the colours and to single places, where both pictures are."
     x = a.rgb.astype(np.float32)
     y, mask = warp(b.rgb.astype(np.float32), rescaled(found.matrix, 0.5), found.mirrored, x.shape)
-    size = float(np.sqrt(abs(np.linalg.det(found.matrix[:, :2]))))
+    size = scale_of(found.matrix)
     sigma = float(np.clip(size, 1, 4))  # an enlarged picture is less sharp, and nobody painted on it
     edge = 2 * round(2 * sigma) + 1
-    mask = cv2.erode(mask.astype(np.uint8), np.ones((edge, edge), np.uint8)) > 0
-    if mask.sum() < 200:
+    mask = cv2.erode(mask.view(np.uint8), np.ones((edge, edge), np.uint8)) > 0
+    if np.count_nonzero(mask) < 200:
         return []
     xs, ys = (cv2.split(cv2.GaussianBlur(z, (0, 0), sigma)) for z in (x, y))  # plain arrays are faster
     some = _sampled(mask)
-    colours = _colours(*([channel.ravel()[some] for channel in z] for z in (xs, ys)))
+    colours = _colours(*(_at(z, some) for z in (xs, ys)))
     if colours:  # what lies on top is then looked for in the brightness alone
         xs, ys = ([cv2.cvtColor(cv2.merge(z), cv2.COLOR_RGB2GRAY)] for z in (xs, ys))
-    return colours + _places(xs, ys, mask) + (_sharpness(x, y, mask) if 0.8 < size < 1.25 else [])
+    return colours + _places(xs, ys, mask, some) + (_sharpness(x, y, mask) if 0.8 < size < 1.25 else [])
 
 
-def _colours(x: list[np.ndarray], y: list[np.ndarray]) -> list[str]:
-    "From red, green and blue of the same places."
-    chroma_x, chroma_y = (float((reduce(np.maximum, z) - reduce(np.minimum, z)).mean()) for z in (x, y))
+def _colours(x: np.ndarray, y: np.ndarray) -> list[str]:
+    "From red, green and blue of the same places, (3, n) each."
+    chroma_x, chroma_y = (float((z.max(axis=0) - z.min(axis=0)).mean()) for z in (x, y))
     if chroma_y < 5 and chroma_x > 12:
         return ["in black and white"]
     if chroma_x < 5 and chroma_y > 12:
         return ["the first is in black and white"]
-    off = reduce(np.maximum, (np.abs(u - v) for u, v in zip(x, y, strict=True)))
-    return ["recoloured"] if _quantile(off, 0.5) > 14 else []
+    return ["recoloured"] if _quantile(np.abs(x - y).max(axis=0), 0.5) > 14 else []
 
 
-def _places(x: Sequence[np.ndarray], y: Sequence[np.ndarray], mask: np.ndarray) -> list[str]:
+def _places(
+    x: Sequence[np.ndarray], y: Sequence[np.ndarray], mask: np.ndarray, some: np.ndarray
+) -> list[str]:
     "Whether something lies on top: a few blocks that differ much more than the rest."
-    rest = _residual(x, y, mask)
+    rest = _residual(x, y, some) * mask
     h, w = (n // 4 for n in mask.shape)
     blocks, share = (  # means of 4 x 4
         cv2.resize(z[: 4 * h, : 4 * w], (w, h), interpolation=cv2.INTER_AREA)
         for z in (rest, mask.astype(np.float32))
     )
     seen = share > 0.9
-    if seen.sum() < 40:
+    n = np.count_nonzero(seen)
+    if n < 40:
         return []
     usual, high = (_quantile(blocks[seen], q) for q in (0.5, 0.75))
     odd = seen & (blocks > max(LEAST, 3 * usual, 2 * high))
-    odd = cv2.morphologyEx(odd.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2, 2), np.uint8)) > 0
-    stats = cv2.connectedComponentsWithStats(odd.astype(np.uint8))[2]
+    odd = cv2.morphologyEx(odd.view(np.uint8), cv2.MORPH_CLOSE, np.ones((2, 2), np.uint8))
+    stats = cv2.connectedComponentsWithStats(odd)[2]
     largest = stats[1:, cv2.CC_STAT_AREA].max(initial=0)
-    return ["text or sticker on top"] if largest >= 4 and odd.sum() < 0.4 * seen.sum() else []
+    return ["text or sticker on top"] if largest >= 4 and np.count_nonzero(odd) < 0.4 * n else []
 
 
-def _residual(x: Sequence[np.ndarray], y: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
-    "How much `y` differs from `x` once its contrast and brightness are fitted, (h, w) in grey levels."
-    rest = np.zeros(mask.shape, dtype=np.float32)
-    some = _sampled(mask)
-    for u, v in zip(x, y, strict=True):
-        slope, shift = _robust_line(u.ravel()[some], v.ravel()[some])
-        fitted = np.clip(slope * u + shift, 0, 255).astype(np.float32)
+def _residual(x: Sequence[np.ndarray], y: Sequence[np.ndarray], some: np.ndarray) -> np.ndarray:
+    "How much `y` differs from `x` once its contrast and brightness are fitted at `some` places, (h, w) in grey levels."
+    rest = np.zeros(x[0].shape, dtype=np.float32)
+    around = np.ones((3, 3), np.uint8)
+    for u, v, slope, shift in zip(x, y, *_robust_lines(_at(x, some), _at(y, some)), strict=True):
+        fitted = _clipped(slope * u + shift)
         # An edge that is a pixel off is no difference: what lies within the range of the neighbours agrees.
-        low, high = cv2.erode(fitted, np.ones((3, 3))), cv2.dilate(fitted, np.ones((3, 3)))
+        low, high = cv2.erode(fitted, around), cv2.dilate(fitted, around)
         rest = np.maximum(rest, np.maximum(v - high, low - v))
-    return rest * mask
+    return rest
 
 
 def _sampled(mask: np.ndarray) -> np.ndarray:
-    "Places in `mask`, flat; of many every third, which tells colours as well and is faster."
+    "Places in `mask`, flat; of many about `SAMPLE`, which tell colours as well and are faster."
     places = np.flatnonzero(mask)
-    return places[::3] if len(places) > 3000 else places
+    return places[:: max(len(places) // SAMPLE, 1)]
 
 
-def _robust_line(u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
-    "Slope and shift that make `v` of `u` where nothing lies on top."
-    slope, shift = _line(u, v)
-    off = np.abs(np.clip(slope * u + shift, 0, 255) - v)
-    use = off <= 2.5 * _quantile(off, 0.5) + 2
-    return _line(u[use], v[use])
+def _at(channels: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:  # (c, n)
+    "What `channels` show at `places`, which are flat."
+    return np.stack([channel.ravel()[places] for channel in channels])
 
 
-def _line(u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
-    "Slope and shift that make `v` of `u`, by least squares."
-    du, dv = u - u.mean(), v - v.mean()
-    spread = float(du @ du)
-    slope = float(du @ dv) / spread if spread > len(u) else 1.0  # of one colour there is no contrast to fit
-    return slope, float(v.mean() - slope * u.mean())
+def _robust_lines(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Slope and shift that make each row of `v` of that of `u` where nothing lies on top."
+    slope, shift = _lines(u, v, np.ones_like(u))
+    off = np.abs(_clipped(slope[:, None] * u + shift[:, None]) - v)
+    middle = u.shape[1] // 2
+    usual = np.partition(off, middle, axis=1)[:, middle, None]
+    return _lines(u, v, (off <= 2.5 * usual + 2).astype(u.dtype))
+
+
+def _lines(u: np.ndarray, v: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Slope and shift that make each row of `v` of that of `u`, by weighted least squares."
+
+    def total(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.einsum("cn,cn->c", y, z)
+
+    n = weight.sum(axis=1)
+    middle_u, middle_v = total(weight, u) / n, total(weight, v) / n
+    du, dv = u - middle_u[:, None], v - middle_v[:, None]
+    weighted = weight * du
+    spread = total(weighted, du)
+    # Of one colour there is no contrast to fit.
+    slope = np.where(spread > n, total(weighted, dv) / np.maximum(spread, 1), np.float32(1))
+    return slope, middle_v - slope * middle_u
+
+
+def _clipped(z: np.ndarray) -> np.ndarray:
+    "`z` within 0 and 255; a third of the time of `np.clip`."
+    return np.minimum(np.maximum(z, np.float32(0)), np.float32(255))
 
 
 def _quantile(z: np.ndarray, q: float) -> float:
@@ -185,9 +205,12 @@ def _quantile(z: np.ndarray, q: float) -> float:
 
 
 def _sharpness(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[str]:
+    where = mask.view(np.uint8)
+
     def detail(z: np.ndarray) -> float:
         grey = cv2.cvtColor(z, cv2.COLOR_RGB2GRAY)
-        return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[mask].mean() / max(grey[mask].std(), 1))
+        edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+        return cv2.mean(edges, where)[0] / max(float(cv2.meanStdDev(grey, mask=where)[1][0, 0]), 1)
 
     ratio = detail(y) / max(detail(x), 1e-6)
     return ["blurred"] if ratio < 0.55 else ["sharper or noisier"] if ratio > 1.9 else []

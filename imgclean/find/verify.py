@@ -25,6 +25,7 @@ from ..dataset.cleaned import content_digest
 from ..dataset.images import UnreadableImage, open_image
 from ..dataset.items import Items
 from .align import (
+    FINE,
     NOWHERE,
     SIDE,
     Alignment,
@@ -44,6 +45,7 @@ from .pairs import Pairs
 from .tiny import TINY, tiny_verdict
 
 GRADES = ("exact", "re-encoded", "edited", "same scene", "similar")
+MANY = 15  # keypoints that agree with an alignment, so that no other need be looked for
 IMAGE_BYTES = 320_000  # what is kept of an image at most
 BATCH = 64  # pairs that a process takes at a time
 FEW = 200  # pairs for which no processes are forked
@@ -81,6 +83,7 @@ def verify_pairs(
     progress: bool = True,
     done: Callable[[np.ndarray, list[Check]], None]
     | None = None,  # told of places in `pairs` and their checks
+    album: Album | None = None,  # of `items`, that remembers what was seen of them in another call
 ) -> list[Check]:
     """A `Check` for each of `pairs`, in their order; the same however many processes work.
 
@@ -96,7 +99,8 @@ def verify_pairs(
     checks: list[Check] = [NOTHING] * len(pairs)
     if not checks:
         return checks
-    work = _Work(Album(items), pairs)
+    kept = album is not None
+    work = _Work(album if kept else Album(items), pairs)
     bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
     with bar, _one_thread_each():
         workers = _workers(num_workers, len(pairs))
@@ -108,7 +112,8 @@ def verify_pairs(
             if done and len(batch):
                 done(batch, found)
             bar.update(len(batch))
-    work.album.clear()
+    if not kept:
+        work.album.clear()
     return checks
 
 
@@ -203,7 +208,7 @@ class Album:
         check = _verdict(a, b, p, evidence, found)
         if "on top" in check.what:  # or is it only laid a little beside it?
             second = nudged(a, b, found)
-            if _worth(second, overlap(a, b, second)) > _worth(found, evidence.seen):
+            if _worth(second, overlap(a, b, second, FINE)) > _worth(found, overlap(a, b, found, FINE)):
                 check = _verdict(a, b, p, evidence, second)
         return check
 
@@ -253,10 +258,12 @@ def weigh(
     seen = overlap(a, b, found) if thumb > 0.4 else NOWHERE
     if seen.ncc > 0.97 and seen.agree > 0.97 and seen.texture > 0.3:  # keypoints would say the same
         return Evidence(cosine, True, 0, 0, seen), found
-    for guess in by_keypoints(*points(), b.grey.shape[1]):
+    for guess in by_keypoints(*points(), b.grey.shape[1], first=found.mirrored and seen.agree > 0.5):
         other = overlap(a, b, guess)
         if _worth(guess, other) > _worth(found, seen):
             found, seen = guess, other
+        if found.inliers >= MANY and seen.agree > 0.9:  # nobody mirrored it as well
+            break
     return Evidence(cosine, False, found.inliers, found.matches, seen), found
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
+from .pairs import Pairs
+from .similarity import cosines
+
 SAMPLE = 2048  # rows that are looked at
 MAX_DIMS = 256
 MIN_DIMS = 8  # below, there is too little to tell images apart by
@@ -46,6 +49,23 @@ class Whitening:
         for start in range(0, len(emb), CHUNK):
             out[start : start + CHUNK] = (_rooted(emb[start : start + CHUNK]) - self.mean) @ self.turn
         return out
+
+
+def expected_cosines(
+    vectors: np.ndarray,  # (n, d) float
+    pairs: Pairs,  # of them; the score is the cosine
+) -> Pairs:
+    """`pairs` with the cosine that is to be expected of pairs whose whitened vectors are as similar, by a straight line.
+
+    So what tells duplicates better is on the scale that is known. The same pairs where there is too little to learn from.
+    """
+    whitening = Whitening(vectors)
+    if len(pairs) < 2 or not whitening.dims:
+        return pairs
+    white = cosines(whitening(vectors), pairs.i, pairs.j)
+    if white.std() < 1e-6:
+        return pairs
+    return Pairs.of(pairs.i, pairs.j, np.polyval(np.polyfit(white, pairs.score, 1), white), pairs.left_out)
 
 
 def _components(x: np.ndarray, dims: int) -> np.ndarray:  # (d, at most dims)

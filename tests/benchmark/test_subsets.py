@@ -61,6 +61,32 @@ def test_promise_and_truth_of_each_subset(shop, monkeypatch):
     assert found["mean_recall"] == 1 and found["mean_expected_precision"] == 0.9
 
 
+def test_halves_that_are_done_are_not_done_again(shop, tmp_path, monkeypatch):
+    items, asked = Items.from_folder(shop), []
+    monkeypatch.setattr(subsets, "commit", lambda: "c0ffee")
+
+    def rows(items, truth, min_precision, seeds):
+        asked.append(list(seeds))
+        for seed in seeds:
+            yield seed, dict.fromkeys(("held", "precision", "recall", "expected_precision"), seed) | {
+                "recall_of_originals": None, "expected_recall": [0.5, 0.4, 0.6]
+            }  # fmt: skip
+
+    monkeypatch.setattr(subsets, "_rows", rows)
+    kept = tmp_path / "rows.jsonl"
+    first = subsets.check_subsets(items, TRUTH, 0.9, 2, kept)
+    with kept.open("a") as f:
+        f.write('{"items": "a line that was cut')
+    again = subsets.check_subsets(items, TRUTH, 0.9, 4, kept)
+    assert again["rows"][:2] == first["rows"] and [row["precision"] for row in again["rows"]] == [0, 1, 2, 3]
+    assert subsets.check_subsets(items, TRUTH, 0.8, 2, kept)["n"] == 2  # another promise is another run
+    subsets.check_subsets(items.subset([0, 1]), TRUTH, 0.9, 1, kept)  # and so are other images
+    monkeypatch.setattr(subsets, "commit", lambda: "decaf")
+    subsets.check_subsets(items, TRUTH, 0.9, 1, kept)
+    assert asked == [[0, 1], [2, 3], [0, 1], [0], [0]]
+    assert subsets.check_subsets(items, TRUTH, 0.9, 1) and asked[-1] == [0]  # without a file nothing is kept
+
+
 def test_a_promise_on_pictures(shop):
     found = subsets.check_subsets(Items.from_folder(shop), TRUTH, 0.99, 1)
     (row,) = found["rows"]
