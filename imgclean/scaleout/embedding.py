@@ -1,0 +1,347 @@
+"""Vectors of the images of a source, by actors that hold the model; what is on the disk is not computed again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+import torch
+from PIL import Image
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..dataset.stored import read_json, written_whole
+from ..features.activations import Eye, looker
+from ..features.backbones import evaluating
+from ..features.inputs import LearnerInputs, Looked, ModuleInputs
+from ..features.precision import CHUNK, memory_kept, threads
+from .sources import IMAGES, TARS, Raw, Source, read_unit
+
+PART = 512  # images in a part: what is lost at most, for each actor, where something is killed
+MANY = 100_000  # images that tars and parquet files are taken to hold, where that decides on a precision
+PICTURES = 4 * CHUNK  # images on which precisions are tried
+
+
+class Model(NamedTuple):
+    "What looks at images, as it travels to the actors"
+
+    model: nn.Module
+    inputs: LearnerInputs | ModuleInputs
+    layer: Any
+    pooling: nn.Module
+    max_pixels: int | None
+    bs: int
+
+    @classmethod
+    def of(cls, learn, tfm, layer, pool, pool_dim: int, max_pixels: int | None, bs: int) -> Model:
+        "A copy on the CPU of what `embed` is given."
+        model, inputs, _ = looker(learn, tfm)
+        if not inputs.mode:
+            raise ValueError(
+                "the Learner opens files in a way of its own, which bytes from a source cannot go; "
+                "build its DataLoaders with an ImageBlock"
+            )
+        pooling = pool(pool_dim) if pool else nn.Identity()
+        model = copy.deepcopy(model).cpu()
+        return cls(model, _moved(inputs, torch.device("cpu")), layer, pooling, max_pixels, bs)
+
+    def eye(self, device: torch.device, images: Iterable[io.BytesIO] = ()) -> Eye:
+        "The model, hooked and folded on `device`; `images` are some to try precisions on."
+        inputs = _moved(self.inputs, device)
+        made_up = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        probe = inputs.tensor(Image.fromarray(made_up).convert(inputs.mode))[None]
+        looked = Looked(inputs, list(images), self.max_pixels)
+        return Eye(self.model.to(device), looked, probe, self.layer, self.pooling, device, self.bs, 1)
+
+
+def _moved(inputs: LearnerInputs | ModuleInputs, device: torch.device) -> LearnerInputs | ModuleInputs:
+    "The same transforms with their tensors, such as a mean to subtract, on `device`."
+    inputs = copy.deepcopy(inputs)
+    for tfm in getattr(getattr(inputs, "after_batch", None), "fs", ()):
+        for name, value in vars(tfm).items():
+            if isinstance(value, torch.Tensor):
+                setattr(tfm, name, value.to(device))
+    return inputs
+
+
+class Seen(NamedTuple):
+    "What was done for the images of a source"
+
+    images: int  # that have a vector
+    unreadable: int
+    looked: int  # of both, in this run
+    seconds: float
+    work: dict[str, float]  # seconds of all actors together, for each of `WORK`
+    bytes: int  # of the images that were looked at
+
+
+def embed_source(
+    source: Source,
+    out: Path,  # a folder that all machines of the cluster share
+    model: Model,
+    *,
+    precision: str | None = None,  # one of `precision.PRECISIONS`; None: the fastest that agrees with fp32
+    num_gpus: float = 0,  # of each actor
+    concurrency: int | None = None,  # actors; None: as many as there are GPUs or CPUs for
+    progress: bool = True,
+) -> Seen:
+    """Vectors of all images in `out/embeddings/part-*.parquet`, what cannot be read in `out/unreadable`.
+
+    What is there already is not looked at again. Raises `ValueError` where that was made with another model or from
+    another source.
+    """
+    watch = Watch()
+    parts, bad = out / "embeddings", out / "unreadable"
+    for folder in (parts, bad):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".part-*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+    n_actors = concurrency or actors(num_gpus)
+    about = _settings(source, parts, model, precision, num_gpus, n_actors)
+    if source.unreadable:
+        write_unreadable(bad / "part-listed.parquet", list(source.unreadable.items()))
+    size = min(max(-(-len(source.names) // (4 * n_actors)), CHUNK), PART)
+    units = source.units(size, {*ids_in(parts), *ids_in(bad)}, _finished(parts))
+    total = {"images": 0, "bytes": 0} | dict.fromkeys(WORK, 0.0)
+    if units:
+        made = (ray.put(model), about["precision"], os.fspath(out), size)
+        look = _pipeline(units, made, num_gpus, min(n_actors, len(units)))
+        with tqdm(desc="looking", unit="img", disable=None if progress else True) as bar:
+            for row in look.iter_rows():
+                total = {key: value + row[key] for key, value in total.items()}
+                bar.update(row["images"])
+                if row["finished"]:
+                    _note_finished(parts, row["finished"])
+    watch.lap("embed")
+    return Seen(
+        sum(1 for _ in ids_in(parts)), sum(1 for _ in ids_in(bad)), total["images"], watch.seconds["embed"],
+        {key: total[key] for key in WORK}, total["bytes"],
+    )  # fmt: skip
+
+
+def actors(num_gpus: float) -> int:
+    "For how many actors the cluster has GPUs, or CPUs where they need none."
+    there = ray.cluster_resources()
+    return max(int(there.get("GPU", 0) / num_gpus if num_gpus else there.get("CPU", 1)), 1)
+
+
+def _pipeline(units: list[dict], made: tuple, num_gpus: float, n_actors: int) -> ray.data.Dataset:
+    rows = [{"unit": json.dumps(unit)} for unit in units]
+    return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Embedder,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=n_actors),
+        fn_constructor_args=made,
+        num_cpus=1,
+        num_gpus=num_gpus,
+    )
+
+
+def _finished(parts: Path) -> set[str]:
+    "Names of the tars of which nothing is left to read."
+    file = parts / "finished.txt"
+    return set(file.read_text(encoding="utf-8").split("\n")) if file.exists() else set()
+
+
+def _note_finished(parts: Path, name: str) -> None:
+    with open(parts / "finished.txt", "a", encoding="utf-8") as f:
+        f.write(name + "\n")
+
+
+def _settings(
+    source: Source, parts: Path, model: Model, precision: str | None, num_gpus: float, actors: int
+) -> dict:
+    "What the vectors are made with: as it was, where some are there; it is in `meta.json` when this returns."
+    file = parts / "meta.json"
+    was = read_json(file) if file.exists() else {}
+    if was.get("source", source.given) != source.given:
+        raise ValueError(
+            f"{str(parts.parent)!r} holds the embeddings of {was['source']!r}, now {source.given!r} is asked for; "
+            "give another folder to write to"
+        )
+    some = [raw.data for raw in islice(_raws(source.units(PART)), PICTURES) if raw.data]
+    n = len(source.names) if source.kind == IMAGES else MANY
+    work = (model, precision or was.get("precision"), some, n / actors)
+    # Where the actors compute, since a GPU is another precision's friend than a CPU.
+    about = ray.get(ray.remote(num_gpus=num_gpus)(_about).remote(*work)) if num_gpus else _about(*work)
+    if was and (about["fingerprint"] is None or about["fingerprint"] != was["fingerprint"]):
+        raise ValueError(
+            f"{str(parts.parent)!r} holds embeddings by another model, layer, pooling or precision, or by other versions "
+            f"of torch, timm or Pillow ({was['layer']}, {was['precision']}); give what they were made with, or another folder"
+        )
+    if not was:
+        with written_whole(file) as f:
+            f.write(json.dumps({"source": source.given, "kind": source.kind} | about, indent=1).encode())
+    return about
+
+
+def _raws(units: Iterable[dict]) -> Iterator[Raw]:
+    return chain.from_iterable(map(read_unit, units))
+
+
+def _about(model: Model, precision: str | None, some: list[bytes], n: float) -> dict:
+    "What the vectors depend on, and their width; `n` images for each actor tell whether to try precisions."
+    with looking(model, map(io.BytesIO, some)) as eye:
+        eye.open(precision, int(n))
+        fingerprint = eye.fingerprint(eye.precision, "float32")
+        return {
+            "fingerprint": fingerprint and fingerprint.hex(),
+            "layer": " + ".join(eye.layers),
+            "precision": eye.precision,
+            "d": eye.d,
+        }
+
+
+@contextmanager
+def looking(model: Model, images: Iterable[io.BytesIO] = ()) -> Iterator[Eye]:
+    "An eye on this machine's GPU, or on one core of its CPU."
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with (
+        evaluating(model.model),
+        torch.no_grad(),
+        memory_kept(device),
+        threads(1),
+        closing(model.eye(device, images)) as eye,
+    ):
+        yield eye
+
+
+class Embedder:
+    "An actor that reads units of a source and writes their vectors"
+
+    def __init__(self, model: ray.ObjectRef, precision: str, out: str, size: int):
+        self.model, self.out, self.size = ray.get(model), Path(out), size
+        self.held = ExitStack()  # for the actor's life
+        self.eye = self.held.enter_context(looking(self.model))
+        self.eye.open(precision, 0)
+
+    def __call__(self, units: dict[str, np.ndarray]) -> Iterator[dict]:
+        "What was done, part by part."
+        for unit in map(json.loads, units["unit"]):
+            raws = read_unit(unit)
+            for first in raws:
+                yield self._part(first.id, chain([first], islice(raws, self.size - 1)))
+            if unit["kind"] == TARS:
+                yield _row(finished=unit["name"])
+
+    def _part(self, first: str, raws: Iterator[Raw]) -> dict:
+        if part_file(self.out, first).exists():  # by an actor that was killed before it could say so
+            return _row(images=sum(1 for _ in raws))
+        watch, n_bytes, batches = Watch(), 0, []
+        while some := list(islice(raws, self.model.bs)):
+            n_bytes += sum(len(raw.data or b"") for raw in some)
+            watch.lap("read")
+            batch = decoded(self.eye.looked, some)
+            watch.lap("decode")
+            batches.append(seen(self.eye, batch))
+            watch.lap("see")
+        n = write_part(self.out, self.eye.d, batches)
+        watch.lap("write")
+        return _row(images=n, bytes=n_bytes, **watch.seconds)
+
+
+class Batch(NamedTuple):
+    "Images as the model sees them"
+
+    ids: list[str]  # of all that were read
+    digests: list[bytes]  # of their bytes
+    errors: list[str]  # "" for those that can be seen
+    values: Any  # of those: tensor (n, c, h, w); once seen an array (n, d) float32; None: there are none
+
+
+def decoded(looked: Looked, raws: list[Raw]) -> Batch:
+    "The images after the item transforms."
+    opened = Looked(looked.inputs, [_Named(raw) for raw in raws], looked.max_pixels)
+    samples = [(k, None, raw.error) if raw.error else opened[k] for k, raw in enumerate(raws)]
+    _, xb, errors, _ = opened.collate(samples)
+    digests = [hashlib.blake2b(raw.data or b"", digest_size=16).digest() for raw in raws]
+    return Batch([raw.id for raw in raws], digests, [errors.get(k, "") for k in range(len(raws))], xb)
+
+
+class _Named(io.BytesIO):
+    "Bytes that know what their file is called, for what is said of formats that need a plugin"
+
+    def __init__(self, raw: Raw):
+        super().__init__(raw.data or b"")
+        self.name = raw.id
+
+
+def seen(eye: Eye, batch: Batch) -> Batch:
+    "The batch with vectors in place of images."
+    return batch if batch.values is None else batch._replace(values=eye.see(batch.values))
+
+
+def part_file(out: Path, first: str, folder: str = "embeddings") -> Path:
+    "The file of the images that begin with `first`: each image is in one part only."
+    return out / folder / f"part-{hashlib.blake2b(first.encode(), digest_size=16).hexdigest()}.parquet"
+
+
+def write_part(out: Path, d: int, batches: list[Batch]) -> int:
+    "Vectors into one file and what cannot be seen into another; how many images that are."
+    rows = [row for b in batches for row in zip(b.ids, b.digests, b.errors, strict=True)]
+    bad = [(id, error) for id, _, error in rows if error]
+    if bad:  # first: a part that is there is complete
+        write_unreadable(part_file(out, bad[0][0], "unreadable"), bad)
+    good = [(id, digest) for id, digest, error in rows if not error]
+    values = [b.values for b in batches if b.values is not None]
+    vectors = np.concatenate(values) if values else np.empty((0, d), np.float32)
+    columns = {
+        "id": pa.array([id for id, _ in good], pa.string()),
+        "digest": pa.array([digest for _, digest in good], pa.binary()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), d),
+    }
+    _write(part_file(out, rows[0][0]), pa.table(columns))
+    return len(rows)
+
+
+def write_unreadable(file: Path, bad: list[tuple[str, str]]) -> None:
+    "Ids and reasons."
+    columns = {"id": [id for id, _ in bad], "error": [error for _, error in bad]}
+    _write(file, pa.table(columns, schema=pa.schema({"id": pa.string(), "error": pa.string()})))
+
+
+def _write(file: Path, table: pa.Table) -> None:
+    with written_whole(file) as f:
+        # Floats of a network hardly shrink.
+        pq.write_table(table, f, compression="none", use_dictionary=False)
+
+
+def ids_in(folder: Path) -> Iterator[str]:
+    "The ids in the parts of a folder."
+    for file in folder.glob("part-*.parquet"):
+        yield from pq.read_table(file, columns=["id"]).column(0).to_pylist()
+
+
+class Watch:
+    "Seconds by name"
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.at = perf_counter()
+
+    def lap(self, name: str) -> None:
+        "What has passed since the last lap belongs to `name`."
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.at
+        self.at = now
+
+
+WORK = ("read", "decode", "see", "write")
+
+
+def _row(**known) -> dict[str, list]:
+    nothing = {"images": 0, "bytes": 0, "finished": ""} | dict.fromkeys(WORK, 0.0)
+    return {key: [value] for key, value in (nothing | known).items()}
