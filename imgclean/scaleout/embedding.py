@@ -2,79 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 import torch
-from PIL import Image
-from torch import nn
 from tqdm.auto import tqdm
 
 from ..dataset.stored import read_json, written_whole
-from ..features.activations import Eye, looker
-from ..features.backbones import evaluating
-from ..features.inputs import LearnerInputs, Looked, ModuleInputs
-from ..features.precision import CHUNK, memory_kept, threads
+from ..features.inputs import Looked
+from ..features.precision import CHUNK
+from .looking import Batch, Model, decoded, looking, made_up, seen
 from .sources import IMAGES, TARS, Raw, Source, read_unit
 
 PART = 512  # images in a part: what is lost at most, for each actor, where something is killed
 MANY = 100_000  # images that tars and parquet files are taken to hold, where that decides on a precision
 PICTURES = 4 * CHUNK  # images on which precisions are tried
-
-
-class Model(NamedTuple):
-    "What looks at images, as it travels to the actors"
-
-    model: nn.Module
-    inputs: LearnerInputs | ModuleInputs
-    layer: Any
-    pooling: nn.Module
-    max_pixels: int | None
-    bs: int
-
-    @classmethod
-    def of(cls, learn, tfm, layer, pool, pool_dim: int, max_pixels: int | None, bs: int) -> Model:
-        "A copy on the CPU of what `embed` is given."
-        model, inputs, _ = looker(learn, tfm)
-        if not inputs.mode:
-            raise ValueError(
-                "the Learner opens files in a way of its own, which bytes from a source cannot go; "
-                "build its DataLoaders with an ImageBlock"
-            )
-        pooling = pool(pool_dim) if pool else nn.Identity()
-        model = copy.deepcopy(model).cpu()
-        return cls(model, _moved(inputs, torch.device("cpu")), layer, pooling, max_pixels, bs)
-
-    def eye(self, device: torch.device, images: Iterable[io.BytesIO] = ()) -> Eye:
-        "The model, hooked and folded on `device`; `images` are some to try precisions on."
-        inputs = _moved(self.inputs, device)
-        made_up = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-        probe = inputs.tensor(Image.fromarray(made_up).convert(inputs.mode))[None]
-        looked = Looked(inputs, list(images), self.max_pixels)
-        return Eye(self.model.to(device), looked, probe, self.layer, self.pooling, device, self.bs, 1)
-
-
-def _moved(inputs: LearnerInputs | ModuleInputs, device: torch.device) -> LearnerInputs | ModuleInputs:
-    "The same transforms with their tensors, such as a mean to subtract, on `device`."
-    inputs = copy.deepcopy(inputs)
-    for tfm in getattr(getattr(inputs, "after_batch", None), "fs", ()):
-        for name, value in vars(tfm).items():
-            if isinstance(value, torch.Tensor):
-                setattr(tfm, name, value.to(device))
-    return inputs
 
 
 class Seen(NamedTuple):
@@ -113,12 +66,12 @@ def embed_source(
     about = _settings(source, parts, model, precision, num_gpus, n_actors)
     if source.unreadable:
         write_unreadable(bad / "part-listed.parquet", list(source.unreadable.items()))
-    size = min(max(-(-len(source.names) // (4 * n_actors)), CHUNK), PART)
+    size = min(max(-(-len(source.names) // (4 * n_actors)), CHUNK), PART) if source.kind == IMAGES else PART
     units = source.units(size, {*ids_in(parts), *ids_in(bad)}, _finished(parts))
     total = {"images": 0, "bytes": 0} | dict.fromkeys(WORK, 0.0)
     if units:
-        made = (ray.put(model), about["precision"], os.fspath(out), size)
-        look = _pipeline(units, made, num_gpus, min(n_actors, len(units)))
+        n_actors = min(n_actors, len(units))
+        look = _pipeline(units, ray.put(model), about["precision"], out, size, num_gpus, n_actors)
         with tqdm(desc="looking", unit="img", disable=None if progress else True) as bar:
             for row in look.iter_rows():
                 total = {key: value + row[key] for key, value in total.items()}
@@ -127,7 +80,7 @@ def embed_source(
                     _note_finished(parts, row["finished"])
     watch.lap("embed")
     return Seen(
-        sum(1 for _ in ids_in(parts)), sum(1 for _ in ids_in(bad)), total["images"], watch.seconds["embed"],
+        _rows_in(parts), _rows_in(bad), total["images"], watch.seconds["embed"],
         {key: total[key] for key in WORK}, total["bytes"],
     )  # fmt: skip
 
@@ -135,16 +88,31 @@ def embed_source(
 def actors(num_gpus: float) -> int:
     "For how many actors the cluster has GPUs, or CPUs where they need none."
     there = ray.cluster_resources()
-    return max(int(there.get("GPU", 0) / num_gpus if num_gpus else there.get("CPU", 1)), 1)
+    n = int(there.get("GPU", 0) / num_gpus if num_gpus else there.get("CPU", 1))
+    if not n:
+        raise ValueError(
+            f"num_gpus is {num_gpus}, and Ray knows of {there.get('GPU', 0):g} GPUs; "
+            "give fewer, or concurrency= where the cluster starts machines on request"
+        )
+    return n
 
 
-def _pipeline(units: list[dict], made: tuple, num_gpus: float, n_actors: int) -> ray.data.Dataset:
+def _pipeline(
+    units: list[dict], model: ray.ObjectRef, precision: str, out: Path, size: int, num_gpus: float, n_actors: int
+) -> ray.data.Dataset:  # fmt: skip
+    "What is done, a row for each part. Beside GPUs the cores decode for them; else each core does all of it."
     rows = [{"unit": json.dumps(unit)} for unit in units]
-    return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Embedder,
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=n_actors),
-        fn_constructor_args=made,
+    work = ray.data.from_items(rows, override_num_blocks=len(rows))
+    pool = ray.data.ActorPoolStrategy
+    if num_gpus:
+        work = work.map_batches(
+            Decoder, batch_size=1, compute=pool(min_size=1), fn_constructor_args=(model,), num_cpus=1
+        )
+    return work.map_batches(
+        Seer if num_gpus else Embedder,
+        batch_size=size if num_gpus else 1,
+        compute=pool(size=n_actors),
+        fn_constructor_args=(model, precision, out, size),
         num_cpus=1,
         num_gpus=num_gpus,
     )
@@ -205,25 +173,11 @@ def _about(model: Model, precision: str | None, some: list[bytes], n: float) -> 
         }
 
 
-@contextmanager
-def looking(model: Model, images: Iterable[io.BytesIO] = ()) -> Iterator[Eye]:
-    "An eye on this machine's GPU, or on one core of its CPU."
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with (
-        evaluating(model.model),
-        torch.no_grad(),
-        memory_kept(device),
-        threads(1),
-        closing(model.eye(device, images)) as eye,
-    ):
-        yield eye
-
-
 class Embedder:
     "An actor that reads units of a source and writes their vectors"
 
-    def __init__(self, model: ray.ObjectRef, precision: str, out: str, size: int):
-        self.model, self.out, self.size = ray.get(model), Path(out), size
+    def __init__(self, model: ray.ObjectRef, precision: str, out: Path, size: int):
+        self.model, self.out, self.size = ray.get(model), out, size
         self.held = ExitStack()  # for the actor's life
         self.eye = self.held.enter_context(looking(self.model))
         self.eye.open(precision, 0)
@@ -253,35 +207,45 @@ class Embedder:
         return _row(images=n, bytes=n_bytes, **watch.seconds)
 
 
-class Batch(NamedTuple):
-    "Images as the model sees them"
+class Decoder:
+    "An actor that reads units of a source and makes of them what the model sees"
 
-    ids: list[str]  # of all that were read
-    digests: list[bytes]  # of their bytes
-    errors: list[str]  # "" for those that can be seen
-    values: Any  # of those: tensor (n, c, h, w); once seen an array (n, d) float32; None: there are none
+    def __init__(self, model: ray.ObjectRef):
+        model = ray.get(model)
+        self.bs = model.bs
+        self.looked = Looked(model.inputs, [], model.max_pixels)
+        self.blank = np.zeros_like(made_up(model.inputs).numpy())  # in place of what cannot be seen
 
-
-def decoded(looked: Looked, raws: list[Raw]) -> Batch:
-    "The images after the item transforms."
-    opened = Looked(looked.inputs, [_Named(raw) for raw in raws], looked.max_pixels)
-    samples = [(k, None, raw.error) if raw.error else opened[k] for k, raw in enumerate(raws)]
-    _, xb, errors, _ = opened.collate(samples)
-    digests = [hashlib.blake2b(raw.data or b"", digest_size=16).digest() for raw in raws]
-    return Batch([raw.id for raw in raws], digests, [errors.get(k, "") for k in range(len(raws))], xb)
-
-
-class _Named(io.BytesIO):
-    "Bytes that know what their file is called, for what is said of formats that need a plugin"
-
-    def __init__(self, raw: Raw):
-        super().__init__(raw.data or b"")
-        self.name = raw.id
+    def __call__(self, units: dict[str, np.ndarray]) -> Iterator[dict]:
+        "The columns of `Batch`, some images at a time."
+        for unit in map(json.loads, units["unit"]):
+            raws = read_unit(unit)
+            while some := list(islice(raws, self.bs)):
+                batch, x = decoded(self.looked, some), np.repeat(self.blank[None], len(some), 0)
+                if batch.values is not None:
+                    x[[not error for error in batch.errors]] = batch.values.numpy()
+                yield {
+                    "id": batch.ids, "digest": batch.digests, "error": batch.errors, "x": x,
+                    "bytes": [len(raw.data or b"") for raw in some],
+                }  # fmt: skip
 
 
-def seen(eye: Eye, batch: Batch) -> Batch:
-    "The batch with vectors in place of images."
-    return batch if batch.values is None else batch._replace(values=eye.see(batch.values))
+class Seer(Embedder):
+    "An actor that writes the vectors of what a `Decoder` hands on"
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict]:
+        "What was done, part by part."
+        ids, errors = batch["id"].tolist(), batch["error"].tolist()
+        if part_file(self.out, ids[0]).exists():
+            yield _row(images=len(ids))
+            return
+        watch, good = Watch(), batch["error"] == ""
+        x = torch.from_numpy(batch["x"][good]).split(self.model.bs) if good.any() else ()
+        vectors = np.concatenate([self.eye.see(xb) for xb in x]) if x else None
+        watch.lap("see")
+        n = write_part(self.out, self.eye.d, [Batch(ids, batch["digest"].tolist(), errors, vectors)])
+        watch.lap("write")
+        yield _row(images=n, bytes=int(batch["bytes"].sum()), **watch.seconds)
 
 
 def part_file(out: Path, first: str, folder: str = "embeddings") -> Path:
@@ -323,6 +287,10 @@ def ids_in(folder: Path) -> Iterator[str]:
     "The ids in the parts of a folder."
     for file in folder.glob("part-*.parquet"):
         yield from pq.read_table(file, columns=["id"]).column(0).to_pylist()
+
+
+def _rows_in(folder: Path) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in folder.glob("part-*.parquet"))
 
 
 class Watch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tarfile
 from collections import deque
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ..dataset.archives import DAMAGE, ENDINGS, MAX_PART, expand, is_image_member
+from ..dataset.archives import DAMAGE, ENDINGS, expand, is_image_member
 from ..dataset.folders import wanted
 from ..dataset.items import Items
 
@@ -217,15 +216,6 @@ def fetch(source: Source, ids: Iterable[str]) -> Iterator[Raw]:
                 there = not ids.isdisjoint(_ids(file, unit["name"], unit["group"]))
             if there:
                 yield from (raw for raw in _rows(fs, root, unit) if raw.id in ids)
-
-
-def file_name(id: str) -> str:
-    "A path for an image to be written to, below any folder: its id, where that is one; else a name of our own."
-    parts = id.split("/")
-    fits = all(part not in ("", ".", "..") and len(os.fsencode(part)) <= MAX_PART for part in parts)
-    if fits and not set(id) & set('\0\\:*?"<>|'):
-        return id
-    return hashlib.blake2b(id.encode(), digest_size=16).hexdigest() + PurePosixPath(parts[-1]).suffix[:8]
 
 
 def _files(fs: pafs.FileSystem, root: str, names: Iterable[str]) -> Iterator[Raw]:
