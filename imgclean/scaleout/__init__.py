@@ -1,0 +1,1 @@
+"""Duplicates of large image sets on many machines, with Ray Data."""
