@@ -24,6 +24,7 @@ from ..features.inputs import Looked
 from ..features.precision import CHUNK
 from .looking import Batch, Model, decoded, looking, made_up, seen
 from .sources import IMAGES, TARS, Raw, Source, read_unit
+from .tables import META, write_table
 
 PART = 512  # images in a part: what is lost at most, for each actor, where something is killed
 MANY = 100_000  # images that tars and parquet files are taken to hold, where that decides on a precision
@@ -132,8 +133,8 @@ def _note_finished(parts: Path, name: str) -> None:
 def _settings(
     source: Source, parts: Path, model: Model, precision: str | None, num_gpus: float, actors: int
 ) -> dict:
-    "What the vectors are made with: as it was, where some are there; it is in `meta.json` when this returns."
-    file = parts / "meta.json"
+    "What the vectors are made with: as it was, where some are there; it is in `META` when this returns."
+    file = parts / META
     was = read_json(file) if file.exists() else {}
     if was.get("source", source.given) != source.given:
         raise ValueError(
@@ -154,6 +155,12 @@ def _settings(
         with written_whole(file) as f:
             f.write(json.dumps({"source": source.given, "kind": source.kind} | about, indent=1).encode())
     return about
+
+
+def made_with(parts: Path, model: Model) -> dict:
+    "What a report says of the model and of how it was used."
+    about = read_json(parts / META)
+    return model.settings | {name: about[name] for name in ("layer", "precision")}
 
 
 def _raws(units: Iterable[dict]) -> Iterator[Raw]:
@@ -267,20 +274,14 @@ def write_part(out: Path, d: int, batches: list[Batch]) -> int:
         "digest": pa.array([digest for _, digest in good], pa.binary()),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), d),
     }
-    _write(part_file(out, rows[0][0]), pa.table(columns))
+    write_table(part_file(out, rows[0][0]), pa.table(columns))
     return len(rows)
 
 
 def write_unreadable(file: Path, bad: list[tuple[str, str]]) -> None:
     "Ids and reasons."
     columns = {"id": [id for id, _ in bad], "error": [error for _, error in bad]}
-    _write(file, pa.table(columns, schema=pa.schema({"id": pa.string(), "error": pa.string()})))
-
-
-def _write(file: Path, table: pa.Table) -> None:
-    with written_whole(file) as f:
-        # Floats of a network hardly shrink.
-        pq.write_table(table, f, compression="none", use_dictionary=False)
+    write_table(file, pa.table(columns, schema=pa.schema({"id": pa.string(), "error": pa.string()})))
 
 
 def ids_in(folder: Path) -> Iterator[str]:

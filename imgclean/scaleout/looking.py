@@ -5,20 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from ..dataset.items import Items
 from ..features.activations import Eye, looker
-from ..features.backbones import evaluating
+from ..features.backbones import PACKAGED, default_learner, evaluating
 from ..features.inputs import LearnerInputs, Looked, ModuleInputs
 from ..features.precision import memory_kept, threads
+from ..formatter import arch_name
 from .sources import Raw
+
+if TYPE_CHECKING:
+    from fastai.vision.all import Learner
+
+NOISE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
 
 
 class Model(NamedTuple):
@@ -30,10 +39,14 @@ class Model(NamedTuple):
     pooling: nn.Module
     max_pixels: int | None
     bs: int
+    settings: dict  # what a report says of it
 
     @classmethod
-    def of(cls, learn, tfm, layer, pool, pool_dim: int, max_pixels: int | None, bs: int) -> Model:
-        "A copy on the CPU of what `embed` is given."
+    def of(
+        cls, learn, arch: str | None, tfm, layer, pool, pool_dim: int, max_pixels: int | None, bs: int
+    ) -> Model:
+        "A copy on the CPU of what `embed` is given; for `learn` None a ready Learner of `arch`."
+        learn = ready_learner(arch or PACKAGED) if learn is None else learn
         model, inputs, _ = looker(learn, tfm)
         if not inputs.mode:
             raise ValueError(
@@ -42,7 +55,12 @@ class Model(NamedTuple):
             )
         pooling = pool(pool_dim) if pool else nn.Identity()
         model = copy.deepcopy(model).cpu()
-        return cls(model, _moved(inputs, torch.device("cpu")), layer, pooling, max_pixels, bs)
+        settings = {
+            "arch": arch_name(learn),
+            "pool": getattr(pool, "__name__", str(pool)) if pool else None,
+            "pool_dim": pool_dim if pool else None,
+        }
+        return cls(model, _moved(inputs, torch.device("cpu")), layer, pooling, max_pixels, bs, settings)
 
     def eye(self, device: torch.device, images: Iterable[io.BytesIO] = ()) -> Eye:
         "The model, hooked and folded on `device`; `images` are some to try precisions on."
@@ -51,10 +69,17 @@ class Model(NamedTuple):
         return Eye(self.model.to(device), looked, probe, self.layer, self.pooling, device, self.bs, 1)
 
 
+def ready_learner(arch: str) -> Learner:
+    "A `default_learner` that knows none of the images: they may lie in a bucket."
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "made-up.png")
+        Image.fromarray(NOISE).save(path)
+        return default_learner(Items.from_paths([path]), arch)
+
+
 def made_up(inputs: LearnerInputs | ModuleInputs) -> torch.Tensor:  # (c, h, w)
     "A picture made on the spot as the model sees it."
-    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    return inputs.tensor(Image.fromarray(noise).convert(inputs.mode))
+    return inputs.tensor(Image.fromarray(NOISE).convert(inputs.mode))
 
 
 def _moved(inputs: LearnerInputs | ModuleInputs, device: torch.device) -> LearnerInputs | ModuleInputs:

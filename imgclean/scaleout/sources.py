@@ -93,11 +93,14 @@ def find_source(
     Raises `FileNotFoundError` where nothing is, `ValueError` where no images are.
     """
     given = os.fspath(source)
-    given = given if "://" in given else os.path.abspath(given)
+    if "://" not in given:
+        given = os.path.abspath(given)
+    elif isinstance((place := filesystem(given))[0], pafs.LocalFileSystem):
+        given = place[1]
     shards = _named_shards(given)
     if shards:
         return shards
-    if "://" not in given and os.path.isdir(given):
+    if os.path.isdir(given):
         try:
             return _local_images(given, include, exclude)
         except ValueError:  # no images, so perhaps tars
@@ -134,9 +137,9 @@ def _as_text(name: str) -> str:
 
 def _named_shards(given: str) -> Source | None:
     "What a name such as 'x.parquet' or 'shard-{000..003}.tar' stands for; None where it names no such file."
-    address, question, options = given.partition("?")
+    address, question, options = given.partition("?") if "://" in given else (given, "", "")
     kind = kind_of(address)
-    if kind is None or ("://" not in given and os.path.isdir(given)):
+    if kind is None or os.path.isdir(given):
         return None
     names = expand(address)
     parents = {name.rpartition("/")[0] for name in names}

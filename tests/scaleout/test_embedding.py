@@ -60,7 +60,7 @@ def looked_at(log: Path, folder: Path) -> Counter:  # name of an image -> how of
 
 
 def model_of(learn, tfm=None) -> Model:
-    return Model.of(learn, tfm, None, AdaptiveConcatPool2d, 1, None, 8)
+    return Model.of(learn, None, tfm, None, AdaptiveConcatPool2d, 1, None, 8)
 
 
 def run(source, out, model, concurrency: int = 1, **kwargs):
