@@ -43,6 +43,7 @@ setup(
     extras_require={
         "trash": ["send2trash"],
         "hf": ["datasets"],
+        "ray": ["ray[data]>=2.60"],
         "formats": ["pillow-heif", "pillow-jxl-plugin"],
         "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
         "docs": docs,
@@ -51,6 +52,7 @@ setup(
             "datasets",
             "pillow-heif",
             "pillow-jxl-plugin",
+            "ray[data]>=2.60",
             "pytest>=8",
             "pytest-xdist",
             "hypothesis",

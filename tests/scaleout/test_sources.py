@@ -8,9 +8,11 @@ import pytest
 from pictures import picture, write_pictures
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed; pip install 'imgclean[ray]'")
+pafs = pytest.importorskip("pyarrow.fs")
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed; pip install 'imgclean[ray]'")
 
 from imgclean.dataset.items import Items  # noqa: E402
+from imgclean.scaleout import sources  # noqa: E402
 from imgclean.scaleout.sources import Raw, fetch, find_source, read_unit, tar_of  # noqa: E402
 
 NAMES = [f"{'ab'[k % 2]}/{k}.png" for k in range(10)]
@@ -20,6 +22,20 @@ NAMES = [f"{'ab'[k % 2]}/{k}.png" for k in range(10)]
 def folder(tmp_path):
     write_pictures(tmp_path / "set", NAMES, range(10))
     return tmp_path / "set"
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    "Addresses that a file system answers which is none of this machine's own."
+    base = tmp_path.as_posix()
+    inside = pafs.SubTreeFileSystem(base, pafs.LocalFileSystem())
+    own = sources.filesystem
+
+    def filesystem(uri: str):
+        return (inside, uri.removeprefix("s3://")) if uri.startswith("s3://") else own(uri)
+
+    monkeypatch.setattr(sources, "filesystem", filesystem)
+    return lambda path: "s3://" + Path(path).relative_to(tmp_path).as_posix()
 
 
 def read(source, **kwargs) -> dict[str, Raw]:
@@ -46,19 +62,19 @@ def write_parquet(file: Path, folder: Path, names: list[str], **columns) -> Path
     return file
 
 
-def test_a_folder_has_the_names_of_one_machine(folder):
+def test_a_folder_has_the_names_of_one_machine(folder, bucket):
     (folder / ".hidden.png").write_bytes(b"x")
     (folder / "notes.txt").write_text("x")
     items = Items.from_folder(folder)
     expected = {items.relpath(k): items.paths[k].read_bytes() for k in range(len(items))}
-    for given in (folder, str(folder), folder.as_uri()):
+    for given in (folder, str(folder), folder.as_uri(), bucket(folder)):
         source = find_source(given)
         assert source.kind == "images" and set(source.names) == set(NAMES)
         assert {name: raw.data for name, raw in read(source).items()} == expected
 
 
-def test_only_what_fits_is_read(folder):
-    for given in (folder, folder.as_uri()):
+def test_only_what_fits_is_read(folder, bucket):
+    for given in (folder, folder.as_uri(), bucket(folder)):
         assert set(find_source(given, include="a").names) == set(NAMES[::2])
         assert set(find_source(given, exclude=["a/*"]).names) == set(NAMES[1::2])
 
@@ -69,10 +85,10 @@ def test_what_is_done_is_not_read_again(folder):
     assert not source.units(4, done=set(NAMES))
 
 
-def test_a_file_that_is_gone_is_named(folder):
-    sources = [find_source(folder), find_source(folder.as_uri())]
+def test_a_file_that_is_gone_is_named(folder, bucket):
+    both = [find_source(folder), find_source(bucket(folder))]
     (folder / NAMES[3]).unlink()
-    for source in sources:
+    for source in both:
         assert read(source)[NAMES[3]] == Raw(NAMES[3], None, "the file does not exist")
 
 
@@ -87,7 +103,7 @@ def test_names_that_are_no_text_are_listed(folder):
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
-def test_tars_of_a_web_dataset(folder, tmp_path, ending):
+def test_tars_of_a_web_dataset(folder, tmp_path, ending, bucket):
     shards = tmp_path / "shards"
     mode = "w:gz" if ending == ".tar.gz" else "w"
     write_tar(shards / f"s-000{ending}", folder, NAMES[:6], mode)
@@ -95,7 +111,8 @@ def test_tars_of_a_web_dataset(folder, tmp_path, ending):
     expected = {
         f"s-{int(k > 5):03}{ending}/{name}": (folder / name).read_bytes() for k, name in enumerate(NAMES)
     }
-    for given in (shards, shards.as_uri(), f"{shards}/s-{{000..001}}{ending}"):
+    pattern = f"{shards}/s-{{000..001}}{ending}"
+    for given in (shards, shards.as_uri(), pattern, bucket(shards), bucket(pattern)):
         source = find_source(given)
         assert source.kind == "tars"
         assert {name: raw.data for name, raw in read(source).items()} == expected
@@ -123,7 +140,7 @@ def test_the_tar_of_an_id():
     assert tar_of("x.TGZ/a.png") == "x.TGZ" and tar_of("a/b.png") is None
 
 
-def test_parquet_of_bytes(folder, tmp_path):
+def test_parquet_of_bytes(folder, tmp_path, bucket):
     tables = tmp_path / "tables"
     write_parquet(tables / "0.parquet", folder, NAMES[:7])
     write_parquet(tables / "1.parquet", folder, NAMES[7:])
@@ -131,7 +148,7 @@ def test_parquet_of_bytes(folder, tmp_path):
         f"{int(k > 6)}.parquet/{k - 7 * (k > 6)}": (folder / name).read_bytes()
         for k, name in enumerate(NAMES)
     }
-    for given in (tables, tables.as_uri()):
+    for given in (tables, tables.as_uri(), bucket(tables)):
         source = find_source(given)
         assert source.kind == "parquet"
         assert {name: raw.data for name, raw in read(source).items()} == expected
@@ -155,20 +172,30 @@ def test_parquet_as_hugging_face_writes_it_with_names(folder, tmp_path):
     assert [raw.id for raw in fetch(source, [NAMES[9]])] == [NAMES[9]]
 
 
-def test_images_of_a_folder_are_fetched(folder):
-    assert [raw for raw in fetch(find_source(folder), [NAMES[2], "gone.png"])] == [
-        Raw(NAMES[2], (folder / NAMES[2]).read_bytes()),
-        Raw("gone.png", None, "the file does not exist"),
-    ]
+def test_images_of_a_folder_are_fetched(folder, bucket):
+    for given in (folder, bucket(folder)):
+        assert list(fetch(find_source(given), [NAMES[2], "gone.png"])) == [
+            Raw(NAMES[2], (folder / NAMES[2]).read_bytes()),
+            Raw("gone.png", None, "the file does not exist"),
+        ]
 
 
-def test_what_is_no_source_is_said(tmp_path):
+def test_a_bucket_that_does_not_answer_is_no_fault_of_an_image(folder, bucket):
+    here, there = find_source(folder), find_source(bucket(folder))
+    (folder / NAMES[3]).unlink()
+    (folder / NAMES[3]).mkdir()  # opened, it fails as a broken connection does
+    assert read(here)[NAMES[3]].error
+    with pytest.raises(OSError):
+        read(there)
+
+
+def test_what_is_no_source_is_said(tmp_path, bucket):
     with pytest.raises((FileNotFoundError, NotADirectoryError), match="nowhere"):
         find_source(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="nothing at 'file://"):
-        find_source((tmp_path / "nowhere").as_uri())
+    with pytest.raises(FileNotFoundError, match="nothing at 's3://"):
+        find_source(bucket(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    for given in (tmp_path / "empty", (tmp_path / "empty").as_uri()):
+    for given in (tmp_path / "empty", bucket(tmp_path / "empty")):
         with pytest.raises(ValueError, match="image"):
             find_source(given)
     with pytest.raises(ValueError, match="cannot be opened"):
