@@ -44,7 +44,7 @@ setup(
         "trash": ["send2trash"],
         "hf": ["datasets"],
         "formats": ["pillow-heif", "pillow-jxl-plugin"],
-        "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
+        "benchmark": ["cleanlab", "simpy"],  # measured beside us, and simulation; nothing else needs them
         "docs": docs,
         "dev": [
             *docs,
@@ -54,6 +54,7 @@ setup(
             "pytest>=8",
             "pytest-xdist",
             "hypothesis",
+            "simpy",
             "nbclient",
             "playwright",
             "axe-playwright-python",
