@@ -45,7 +45,7 @@ setup(
         "hf": ["datasets"],
         "ray": ["ray[data]>=2.60"],
         "formats": ["pillow-heif", "pillow-jxl-plugin"],
-        "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
+        "benchmark": ["cleanlab", "simpy"],  # measured beside us, and simulation; nothing else needs them
         "docs": docs,
         "dev": [
             *docs,
@@ -56,6 +56,7 @@ setup(
             "pytest>=8",
             "pytest-xdist",
             "hypothesis",
+            "simpy",
             "nbclient",
             "playwright",
             "axe-playwright-python",
