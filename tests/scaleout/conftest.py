@@ -6,7 +6,6 @@ import pytest
 from pictures import write_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slow to start it
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +16,16 @@ def small_ray():
     from imgclean.scaleout import quiet
 
     quiet()
-    ray.init(
-        num_cpus=2, num_gpus=1, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False
-    )
+    for attempt in range(4):  # Ray waits 30 seconds for itself, which a busy machine may take longer for
+        try:
+            ray.init(
+                num_cpus=2, num_gpus=1, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False
+            )  # fmt: skip
+            break
+        except Exception:
+            ray.shutdown()
+            if attempt == 3:
+                raise
     yield ray
     ray.shutdown()
 
