@@ -136,7 +136,7 @@ def running(num_cpus: int | None = None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
