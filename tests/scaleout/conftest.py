@@ -6,7 +6,6 @@ import time
 import pytest
 from pictures import write_pictures
 
-
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
 
@@ -26,8 +25,6 @@ def small_ray():
     "Ray with two CPUs, and a GPU that it takes our word for; or the one that RAY_ADDRESS names."
     ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'imgclean[ray]'")
     pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install 'imgclean[ray]'")
-    import ray._private.node
-
     from imgclean.scaleout import quiet
 
     quiet()
