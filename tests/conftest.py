@@ -15,6 +15,7 @@ CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil
 
 
 FIRST = ("tests/e2e/", "tests/test_notebooks.py")  # they wait a lot, so the others are run beside them
+TOGETHER = ("tests/e2e/", "tests/scaleout/")
 
 
 def pytest_collection_modifyitems(items):
@@ -23,12 +24,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    "With `-n 2`, what shares fixtures stays in one process: a file, and all that drives the JupyterLab."
+    "With `-n 2`, what shares fixtures stays in one process: a file, and all that drives the JupyterLab or Ray."
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            return FIRST[0] if nodeid.startswith(FIRST[0]) else super()._split_scope(nodeid)
+            together = next((folder for folder in TOGETHER if nodeid.startswith(folder)), None)
+            return together or super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
