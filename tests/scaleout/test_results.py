@@ -67,7 +67,7 @@ def test_a_review_a_page_and_a_cleaned_dataset_come_of_it(shop, small_ray, tmp_p
     ds, groups = read_results(tmp_path / "out")
     page = write_report(ds, groups, tmp_path / "page.html", dataset=ds.root)
     assert page.stat().st_size > 10_000
-    cleaner = ImageCleaner(ds, groups, tmp_path / "review", duplicates=True)
+    cleaner = ImageCleaner(ds, groups, tmp_path, duplicates=True)
     cleaner.review.mark([groups[0][1]], "delete")
     cleaner.apply()
     assert len(cleaner.cleaned()) == len(ds) - 1
