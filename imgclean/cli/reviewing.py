@@ -126,8 +126,7 @@ def _write_notebook(target: Path, source: Path, n: int, *, found: bool) -> None:
             "(`?` shows them), then press Apply. Every decision is saved at once; to go on later, run the cells again."
         ),
         v4.new_code_cell(
-            f"from imgclean.all import *\n{lines}"
-            "cleaner = ImageCleaner(ds, idxs, duplicates=True)\ncleaner"
+            f"from imgclean.all import *\n{lines}cleaner = ImageCleaner(ds, idxs, duplicates=True)\ncleaner"
         ),
         v4.new_code_cell(
             "# After Apply: cleaner.cleaned() is the clean dataset, cleaner.restore() brings moved files back."
