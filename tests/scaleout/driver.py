@@ -4,9 +4,6 @@ import sys
 from pathlib import Path
 
 import ray
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-
 import test_kills
 from conftest import start
 

@@ -112,10 +112,12 @@ def test_a_worker_is_killed_in_the_middle_of_the_join(undisturbed, tmp_path):
 
 def test_the_driver_is_killed_in_the_middle_of_the_join_and_started_again(undisturbed, tmp_path, monkeypatch):
     embeddings, wanted = undisturbed
+    here = Path(__file__).parent
+    search = os.pathsep.join(map(str, (here, here.parent, here.parents[1])))
     driver = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("driver.py"), embeddings, tmp_path / "out", tmp_path / "pid"],
-        start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, here / "driver.py", embeddings, tmp_path / "out", tmp_path / "pid"],
+        env=os.environ | {"PYTHONPATH": search},
+    )
     while not (tmp_path / "pid").exists():
         assert driver.poll() is None, "the driver ended by itself"
         time.sleep(0.1)
