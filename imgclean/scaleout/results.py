@@ -252,7 +252,7 @@ def read_results(out: str | os.PathLike) -> tuple[Items, Groups]:
         rows, items = None, _of_folder(out, Path(report["root"]))
     there, found = _pairs_among(rows, pairs)
     groups = Groups(_groups(rows, table, items.key()), found, report["settings"])
-    groups.seconds = report["seconds"]
+    groups.seconds = {"look": report["seconds"].get("embed", 0.0)} | report["seconds"]
     groups.protected = frozenset(k for group in groups for k in group.protected)
     if "probability" in report["settings"].get("score", ""):
         groups.found = _found(found, pairs.filter(pa.array(there)), report)
