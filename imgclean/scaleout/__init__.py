@@ -102,18 +102,10 @@ def find_duplicates_ray(
             )  # fmt: skip
             watch.lap("cluster")
         if min_similarity is None:
-            look = look_with(model, made_with(embeddings, model)["precision"])
+            look = look_with(model, made_with(embeddings, model)["precision"], num_gpus)
             found = looked_at_again(
-                embeddings,
-                out,
-                clusters,
-                images,
-                look,
-                min_precision or MIN_PRECISION,
-                max_cluster_size,
-                seed,
-                watch,
-            )
+                embeddings, out, clusters, images, look, min_precision or MIN_PRECISION, max_cluster_size, seed, watch
+            )  # fmt: skip
         else:
             found = alike(embeddings, out, clusters, min_similarity, max_cluster_size, watch)
         about = {

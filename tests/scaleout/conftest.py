@@ -22,17 +22,22 @@ class Patient:
 
 @pytest.fixture(scope="session")
 def small_ray():
-    "Ray with two CPUs, and a GPU that it takes our word for; or the one that RAY_ADDRESS names."
+    "A small Ray, see `start`."
     ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'imgclean[ray]'")
     pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install 'imgclean[ray]'")
     from imgclean.scaleout import quiet
 
     quiet()
+    start(ray)
+    yield ray
+    ray.shutdown()
+
+
+def start(ray) -> None:
+    "Two CPUs, and a GPU that it takes our word for; or the Ray that RAY_ADDRESS names."
     ray._private.node.time = Patient()
     size = dict(num_cpus=2, num_gpus=1, object_store_memory=200 * 2**20, include_dashboard=False)
     ray.init(log_to_driver=False, **({} if "RAY_ADDRESS" in os.environ else size))
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture
