@@ -103,15 +103,13 @@ import ray
 from ray.cluster_utils import Cluster
 tests, photos, out, log = map(Path, sys.argv[1:])
 sys.path.insert(0, str(tests))
-import ray._private.node
-from conftest import Patient
+from conftest import start
 from test_embedding import network, spying
 import imgclean
 
-ray._private.node.time = Patient()
-MB = 2**20
-cluster = Cluster(True, head_node_args=dict(num_cpus=1, object_store_memory=100 * MB, include_dashboard=False))
-second = cluster.add_node(num_cpus=1, object_store_memory=100 * MB)
+size = dict(num_cpus=1, object_store_memory=100 * 2**20, include_dashboard=False)
+cluster = start(ray, lambda: Cluster(True, head_node_args=size))
+second = start(ray, lambda: cluster.add_node(**size))
 ray.init(address=cluster.address, log_to_driver=False)
 
 
