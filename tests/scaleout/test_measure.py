@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 pytest.importorskip("ray.data", reason="Ray is not installed; pip install 'imgclean[ray]'")
 
-from imgclean.benchmark.__main__ import app  # noqa: E402
-from imgclean.benchmark.scaled import _against  # noqa: E402
-from imgclean.find.pairs import Pairs  # noqa: E402
+from imgclean.benchmark.__main__ import app
+from imgclean.benchmark.scaled import _against
+from imgclean.find.pairs import Pairs
 
 
 def test_what_is_found_is_told_against_the_truth():
