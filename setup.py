@@ -43,17 +43,20 @@ setup(
     extras_require={
         "trash": ["send2trash"],
         "hf": ["datasets"],
+        "ray": ["ray[data]>=2.60"],
         "formats": ["pillow-heif", "pillow-jxl-plugin"],
-        "benchmark": ["cleanlab"],  # measured beside us; nothing else needs it
+        "benchmark": ["cleanlab", "simpy"],  # measured beside us, and simulation; nothing else needs them
         "docs": docs,
         "dev": [
             *docs,
             "datasets",
             "pillow-heif",
             "pillow-jxl-plugin",
+            "ray[data]>=2.60",
             "pytest>=8",
             "pytest-xdist",
             "hypothesis",
+            "simpy",
             "nbclient",
             "playwright",
             "axe-playwright-python",

@@ -40,6 +40,7 @@ _HOMES = {
     "embed": "features.activations",
     "explain_pair": "find.explain",
     "export_decisions": "review.exchange",
+    "find_duplicates_ray": "scaleout",
     "find_label_errors": "label_errors",
     "find_leaks": "leaks",
     "find_pairs": "find.clusters",

@@ -29,6 +29,7 @@ from .review.corrector import PredictionsCorrector
 from .review.exchange import export_decisions
 from .review.report import write_report
 from .review.session import Review
+from .scaleout import find_duplicates_ray
 
 __all__ = [
     "ClassConfusion",
@@ -56,6 +57,7 @@ __all__ = [
     "embed",
     "explain_pair",
     "export_decisions",
+    "find_duplicates_ray",
     "find_label_errors",
     "find_leaks",
     "find_pairs",

@@ -23,6 +23,7 @@ CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if p
 
 # They wait a lot, so the others are run beside them; or are long for one file, and nothing would be left to run beside them.
 FIRST = ("tests/e2e/", "tests/test_notebooks.py", "tests/test_snippets.py")
+TOGETHER = ("tests/e2e/", "tests/scaleout/")
 
 
 def pytest_collection_modifyitems(items):
@@ -31,12 +32,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    "With `-n 2`, what shares fixtures stays in one process: a file, and all that drives the JupyterLab."
+    "With `-n 2`, what shares fixtures stays in one process: a file, and all that drives the JupyterLab or Ray."
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            return FIRST[0] if nodeid.startswith(FIRST[0]) else super()._split_scope(nodeid)
+            together = next((folder for folder in TOGETHER if nodeid.startswith(folder)), None)
+            return together or super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False
     return ByFile(config, log)

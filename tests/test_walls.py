@@ -53,6 +53,8 @@ def test_imports_point_upstream(name):
 @pytest.mark.parametrize("name", FILES)
 def test_nobody_imports_a_door(name):
     doors = DOORS - {name.split("/")[0]}  # a door may have several files
+    if name in ("all.py", "cli/finding.py", "cli/reviewing.py", "benchmark/scaled.py"):
+        doors -= {"scaleout"}
     ours = [t.split(".")[1] for t in imports(name, FILES[name]) if t.startswith("imgclean.")]
     assert not doors & set(ours)
 
@@ -95,8 +97,9 @@ def test_review_needs_no_torch():
 
 @pytest.mark.parametrize("name", FILES)
 def test_only_dataset_writes_files(name):
-    if name.startswith(("dataset/", "benchmark/", "cli/")) or name == "features/cache.py":
-        return  # the cache writes its own file, the command line the one that --json names
+    if name.startswith(("dataset/", "benchmark/", "cli/", "scaleout/")) or name == "features/cache.py":
+        # The cache writes its own file, the command line the one that --json names, a run on Ray into its folder.
+        return
     calls = [node for node in ast.walk(FILES[name]) if isinstance(node, ast.Call)]
     writes = [c.func.attr for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr in WRITES]
     opens = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "open"]

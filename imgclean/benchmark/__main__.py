@@ -1,4 +1,4 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`, `… page`, `… startup`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`, `… page`, `… startup`, `… scale FOLDER`, `… scale --simulate`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import (
     labels,
     leaks,
     page,
+    scale,
     search,
     siamese,
     startup,
@@ -34,6 +35,7 @@ app.command()(features.features)
 app.command()(labels.labels)
 app.command()(leaks.leaks)
 app.command()(page.page)
+app.command()(scale.scale)
 app.command()(search.search)
 app.command()(siamese.siamese)
 app.command()(startup.startup)

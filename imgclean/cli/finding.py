@@ -23,7 +23,6 @@ from .common import (
     Page,
     Protect,
     Quiet,
-    Source,
     UseCache,
     check_writable,
     clear_errors,
@@ -42,8 +41,18 @@ if TYPE_CHECKING:
     from ..leaks import Leaks
 
 
+ENGINE = "--engine ray"
+
+
 def find(
-    source: Source,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder of images (subfolders, too), csv, parquet, tar or zip file; "
+            "with --engine ray an address such as s3://bucket/folder as well.",
+        ),
+    ],
     json_file: JsonFile = None,
     csv: CsvFile = None,
     parquet: Annotated[
@@ -59,21 +68,45 @@ def find(
     include: Include = None,
     exclude: Exclude = None,
     arch: Arch = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="ray: on a Ray cluster, or on this machine's cores; needs imgclean[ray] and --out."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where --engine ray keeps all results."),
+    ] = None,
+    exact: Annotated[bool, typer.Option(help="With --engine ray: compare every two images.")] = False,
+    num_gpus: Annotated[float, typer.Option(help="With --engine ray: GPUs of each worker.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="With --engine ray: workers that hold the model.  [default: all there is]"),
+    ] = None,
     use_cache: UseCache = True,
     fail_if_found: FailIfFound = False,
     quiet: Quiet = False,
 ) -> None:
     "Find groups of duplicate images in SOURCE. Changes nothing there."
     with clear_errors():
+        _check_engine(engine, out, n, dict(exact=exact, num_gpus=num_gpus, workers=workers))
         check_writable({"--json": json_file, "--csv": csv, "--parquet": parquet}, source)
         if parquet:
             from ..find.pairs import check_parquet
 
             check_parquet()
-        ds, groups = looked(
-            read(source, include, exclude), arch=arch, n=n, min_similarity=min_similarity,
-            min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
-        )  # fmt: skip
+        if engine:
+            ds, groups = _on_ray(
+                source, out, arch=arch, min_precision=min_precision, min_similarity=min_similarity,
+                keep=keep or "best", protect=protect or (), include=include or (), exclude=exclude or (),
+                exact=exact, num_gpus=num_gpus, concurrency=workers, progress=not quiet,
+            )  # fmt: skip
+        else:
+            ds, groups = looked(
+                read(Path(source), include, exclude), arch=arch, n=n, min_similarity=min_similarity,
+                min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
+            )  # fmt: skip
         if json_file:
             write_text(json_file, as_json(ds, groups))
         if csv or parquet:
@@ -85,6 +118,27 @@ def find(
             print_summary(ds, groups)
     if fail_if_found and groups:
         raise typer.Exit(FOUND)
+
+
+def _check_engine(engine: str | None, out: Path | None, n: int | None, given: dict) -> None:
+    "Complain of options that do not go together."
+    if engine not in (None, "ray"):
+        raise ValueError(
+            f"--engine is {engine!r}; the only one is ray, and without it this machine looks by itself"
+        )
+    if engine and out is None:
+        raise ValueError(f"{ENGINE} needs --out, the folder for its results")
+    if engine and n is not None:
+        raise ValueError(f"-n does not go with {ENGINE}; give --min-similarity or --min-precision")
+    alone = next((name for name, value in (given | {"out": out}).items() if value), None)
+    if not engine and alone:
+        raise ValueError(f"--{alone.replace('_', '-')} goes with {ENGINE}")
+
+
+def _on_ray(source: str, out: Path, **settings) -> tuple[Items, Groups]:
+    from ..scaleout import find_duplicates_ray
+
+    return find_duplicates_ray(source, out, **settings)
 
 
 def looked(items: Items, *, protect: list[str] | None, **settings) -> tuple[Items, Groups]:

@@ -194,7 +194,8 @@ def _reason(path: str | os.PathLike | BinaryIO, err: Exception) -> str:
 
 def _needs(path: str | os.PathLike | BinaryIO) -> str | None:
     "What to install for a format that Pillow does not know here."
-    ending = "" if hasattr(path, "seek") else os.path.splitext(path)[1].lower()
-    name, module, install = PLUGINS.get(ending, (None, None, None))
+    name = getattr(path, "name", "") if hasattr(path, "seek") else path
+    ending = os.path.splitext(str(name))[1].lower()
+    format, module, install = PLUGINS.get(ending, (None, None, None))
     missing = find_spec(module) is None if module else ending not in Image.registered_extensions()
-    return f"{name} needs a plugin: {install}" if name and missing else None
+    return f"{format} needs a plugin: {install}" if format and missing else None

@@ -65,7 +65,7 @@ def cluster_pairs(
                 max_pairs=max(max_pairs or 0, MAX_PAIRS * len(members)),
             )
             i, j = members[found.i], members[found.j]
-            first = _first_shared(clusters[i], clusters[j]) == c
+            first = first_shared(clusters[i], clusters[j]) == c
             keep.add(i[first], j[first], found.score[first])
             more += found.left_out
     return _with_left_out(keep.pairs(), more)
@@ -121,7 +121,7 @@ def cluster_pairs_between(
                 max_pairs=max(max_pairs or 0, MAX_PAIRS * (len(old) + len(new))),
             )
             i, j = new[found.i - len(old)], old[found.j]
-            first = _first_shared(of_b[i], of_a[j]) == c
+            first = first_shared(of_b[i], of_a[j]) == c
             keep.add(i[first] + right.n, j[first], found.score[first])
             more += found.left_out
     return _with_left_out(keep.pairs(), more)
@@ -203,7 +203,7 @@ def _members(clusters: np.ndarray, k: int) -> list[np.ndarray]:  # for each clus
     return [order[ends[c] : ends[c + 1]] // n_assign for c in range(k)]
 
 
-def _first_shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (m,)
+def first_shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (m,)
     "The first cluster that is in both rows of clusters: a pair is counted there alone."
     shared = (a[:, :, None] == b[:, None, :]).any(2)
     return np.where(shared, a, np.iinfo(a.dtype).max).min(1, initial=np.iinfo(a.dtype).max)

@@ -137,7 +137,7 @@ class _Work(Dataset):
 
         Threads would wait for each other: half of the time goes to short NumPy calls, which hold the interpreter's lock.
         """
-        parts = np.array_split(_neighbours_together(self.pairs, len(self.album.items)), max(workers, 1))
+        parts = np.array_split(neighbours_together(self.pairs, len(self.album.items)), max(workers, 1))
         # A DataLoader deals its batches out in turn; so each process gets neighbours, and looks at few images.
         queues = [np.array_split(part, range(BATCH, len(part), BATCH)) for part in parts]
         none = np.empty(0, dtype=np.int64)
@@ -309,7 +309,7 @@ def _verdict(a: View, b: View, p: float, e: Evidence, found: Alignment) -> Check
     return Check(p, "re-encoded" if plain else "edited", what, transform, found.mirrored)
 
 
-def _neighbours_together(pairs: Pairs, n: int) -> np.ndarray:
+def neighbours_together(pairs: Pairs, n: int) -> np.ndarray:
     "An order of the pairs in which an image comes back soon, so that few need be kept."
     ones = np.ones(len(pairs), dtype=np.int8)
     graph = coo_array((ones, (pairs.i, pairs.j)), shape=(n, n)).tocsr()
