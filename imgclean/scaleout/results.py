@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from ..find.keepers import check_keep
 from ..find.pairs import Pairs, check_parquet
 from ..find.similarity import cosines
 from .calibrating import from_json
-from .images import Images, items_of, place_of
+from .images import UNPACKED, Images, items_of, place_of, unpack
 from .tables import Numbering, begin, fingerprint_of, finish, number_rows, write_table
 from .tasks import each, take_rows
 from .verifying import as_check
@@ -75,6 +76,7 @@ def write_results(
     _write_pairs(out, numbering, pairs, checks)
     batches = _batches(len(numbering), pairs)
     members = np.unique(np.concatenate([pairs.i, pairs.j]))
+    images = unpack(images, numbering.ids.take(pa.array(members)).to_pylist(), out / UNPACKED)
     vectors = folder / "vectors.npy"
     if not vectors.exists():
         with written_whole(vectors) as f:
@@ -95,6 +97,7 @@ def write_results(
         pass
     groups = _write_groups(out, folder)
     finish(folder, {"groups": groups})
+    shutil.rmtree(out / UNPACKED, ignore_errors=True)
     report = _report(out, embeddings, numbering, pairs, images, groups, keep, len(protected), about or {})
     report["seconds"]["group"] = perf_counter() - start
     with written_whole(out / REPORT) as f:

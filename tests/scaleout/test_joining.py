@@ -138,6 +138,16 @@ def test_what_is_done_is_not_done_again(small, small_ray):
     assert files(out) == before
 
 
+def test_other_clusters_are_joined_anew(small, small_ray):
+    _, embeddings, out = small
+    found = []
+    for seed in (0, 1):
+        clusters = cluster(embeddings, out, n_clusters=4, n_assign=1, seed=seed)
+        join_pairs(embeddings, out, min_similarity=0, clusters=clusters)
+        found.append(files(out / "join"))
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [({"min_similarity": 2}, "between -1 and 1"), ({"method": "magic"}, "give 'clusters' or 'exact'"), ({}, "needs the clusters")],
