@@ -102,18 +102,10 @@ def find_duplicates_ray(
             )  # fmt: skip
             watch.lap("cluster")
         if min_similarity is None:
-            look = look_with(model, made_with(embeddings, model)["precision"])
+            look = look_with(model, made_with(embeddings, model)["precision"], num_gpus)
             found = looked_at_again(
-                embeddings,
-                out,
-                clusters,
-                images,
-                look,
-                min_precision or MIN_PRECISION,
-                max_cluster_size,
-                seed,
-                watch,
-            )
+                embeddings, out, clusters, images, look, min_precision or MIN_PRECISION, max_cluster_size, seed, watch
+            )  # fmt: skip
         else:
             found = alike(embeddings, out, clusters, min_similarity, max_cluster_size, watch)
         about = {
@@ -148,7 +140,7 @@ def running(num_cpus: int | None = None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

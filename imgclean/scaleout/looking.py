@@ -137,12 +137,12 @@ def seen(eye: Eye, batch: Batch) -> Batch:
     return batch if batch.values is None else batch._replace(values=eye.see(batch.values))
 
 
-def look_with(model: Model, precision: str) -> Callable[[Items], tuple[np.ndarray, Items]]:
+def look_with(model: Model, precision: str, num_gpus: float) -> Callable[[Items], tuple[np.ndarray, Items]]:
     "A function that embeds files on this machine, and says which of them it could read."
 
     def look(items: Items) -> tuple[np.ndarray, Items]:
         raws = [Raw(str(k), path.read_bytes()) for k, path in enumerate(items.paths)]
-        with looking(model) as eye:
+        with looking(model, num_gpus) as eye:
             eye.open(precision, 0)
             batches = [
                 seen(eye, decoded(eye.looked, raws[k : k + model.bs])) for k in range(0, len(raws), model.bs)
