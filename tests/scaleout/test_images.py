@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -5,7 +6,11 @@ import pytest
 
 pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install 'imgclean[ray]'")
 
+from ray import cloudpickle
+
 from imgclean.scaleout.images import Images, place_of, unpack
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 
 def test_fetched_images_have_the_labels_of_their_ids():
