@@ -76,21 +76,20 @@ def write_results(
     _write_pairs(out, numbering, pairs, checks)
     batches = _batches(len(numbering), pairs)
     members = np.unique(np.concatenate([pairs.i, pairs.j]))
-    images = unpack(images, numbering.ids.take(pa.array(members)).to_pylist(), out / UNPACKED)
     vectors = folder / "vectors.npy"
     if not vectors.exists():
         with written_whole(vectors) as f:
             np.save(f, take_rows(numbering, members))
-    jobs = (
-        (
-            f"part-{k:06}.parquet",
-            ks,
-            numbering.ids.take(pa.array(ks)).to_pylist(),
-            some,
-            np.isin(ks, protected),
-        )
-        for k, (ks, some) in enumerate(_with_pairs(batches, pairs))
+    todo = [
+        (f"part-{k:06}.parquet", *some)
+        for k, some in enumerate(_with_pairs(batches, pairs))
         if not (folder / f"part-{k:06}.parquet").exists()
+    ]
+    if todo:
+        images = unpack(images, numbering.ids.take(pa.array(members)).to_pylist(), out / UNPACKED)
+    jobs = (
+        (name, ks, numbering.ids.take(pa.array(ks)).to_pylist(), some, np.isin(ks, protected))
+        for name, ks, some in todo
     )
     verified = checks is not None
     for _ in each(_group_batch, jobs, folder, out, members, images, keep, verified):
@@ -133,7 +132,8 @@ def _write_pairs(out: Path, numbering: Numbering, pairs: Pairs, checks: pa.Table
 
 def _batches(n: int, pairs: Pairs) -> np.ndarray:  # (len(pairs),) int64
     "A batch for each pair; images that a chain of pairs connects are in one."
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs.i, pairs.j)), shape=(n, n))
+    ends = pairs.i.astype(np.int32), pairs.j.astype(np.int32)  # scipy before 1.16 takes no others
+    graph = coo_array((np.ones(len(pairs), np.int8), ends), shape=(n, n))
     label = connected_components(graph, directed=False)[1]
     members = np.unique(np.concatenate([pairs.i, pairs.j]))
     size = np.bincount(label[members], minlength=label.max(initial=0) + 1)

@@ -19,7 +19,7 @@ from .calibrating import Look, learn_cut
 from .candidates import EXACT, find_candidates
 from .clustering import Clusters
 from .embedding import Watch
-from .images import UNPACKED, Images, unpack
+from .images import Images
 from .joining import join_pairs
 from .sources import IMAGES, TARS, Raw, Source, fetch, tar_of
 from .tables import DONE, number_rows
@@ -101,8 +101,6 @@ def looked_at_again(
         max_cluster_size=max_cluster_size,
     )  # fmt: skip
     watch.lap("compare")
-    ends = numbering.ids.take(pa.array(np.unique(np.concatenate([pairs.i, pairs.j]))))
-    images = unpack(images, ends.to_pylist(), out / UNPACKED)
     checks = verify(numbering, out, pairs, images)
     pairs, stages, checks = with_linked(numbering, out, pairs, stages, checks, images)
     watch.lap("check")
