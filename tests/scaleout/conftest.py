@@ -1,12 +1,14 @@
 """One small Ray for all tests that need it, quiet, and pictures to look at."""
 
 import os
+from contextlib import suppress
 
 import psutil
 import pytest
 from pictures import write_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: beside other tests they would hardly run
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,7 @@ def small_ray():
 def start(ray, work=None) -> None:
     "`work`, by default two CPUs and a GPU that Ray takes our word for; again where a busy machine is too slow for it."
     size = dict(num_cpus=2, num_gpus=1, object_store_memory=200 * 2**20, include_dashboard=False)
+    size = {} if "RAY_ADDRESS" in os.environ else size  # one that somebody has started for the tests
     before = psutil.Process().children(recursive=True)
     for left in reversed(range(5)):
         try:
@@ -34,7 +37,8 @@ def start(ray, work=None) -> None:
                 raise
             ray.shutdown()
             for process in set(psutil.Process().children(recursive=True)) - set(before):
-                process.kill()
+                with suppress(psutil.Error):
+                    process.kill()
 
 
 @pytest.fixture
