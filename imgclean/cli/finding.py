@@ -70,15 +70,19 @@ def find(
     arch: Arch = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="ray: on a Ray cluster, or on this machine's cores; needs imgclean[ray] and --out."),
+        typer.Option(
+            help="ray: on a Ray cluster, or on this machine's cores; needs imgclean[ray] and --out."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Where --engine ray keeps all results.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where --engine ray keeps all results."),
     ] = None,
     exact: Annotated[bool, typer.Option(help="With --engine ray: compare every two images.")] = False,
     num_gpus: Annotated[float, typer.Option(help="With --engine ray: GPUs of each worker.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="With --engine ray: workers that hold the model.  [default: all there is]")
+        int | None,
+        typer.Option(help="With --engine ray: workers that hold the model.  [default: all there is]"),
     ] = None,
     use_cache: UseCache = True,
     fail_if_found: FailIfFound = False,
@@ -119,7 +123,9 @@ def find(
 def _check_engine(engine: str | None, out: Path | None, n: int | None, given: dict) -> None:
     "Complain of options that do not go together."
     if engine not in (None, "ray"):
-        raise ValueError(f"--engine is {engine!r}; the only one is ray, and without it this machine looks by itself")
+        raise ValueError(
+            f"--engine is {engine!r}; the only one is ray, and without it this machine looks by itself"
+        )
     if engine and out is None:
         raise ValueError(f"{ENGINE} needs --out, the folder for its results")
     if engine and n is not None:
