@@ -1,4 +1,4 @@
-"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`, `… page`, `… startup`, `… scale --simulate`."""
+"""Measures imgclean and prints JSON: `python -m imgclean.benchmark copies FOLDER TRUTH.csv`, `… accuracy FOLDER TRUTH.csv`, `… transformed FOLDER`, `… features FOLDER`, `… cifar FOLDER LIST.csv`, `… leaks FOLDER LIST.csv`, `… labels FOLDER PROBS.npz REVIEW.csv`, `… siamese FOLDER`, `… search`, `… indexes`, `… page`, `… startup`, `… scale FOLDER`, `… scale --simulate`."""
 
 from __future__ import annotations
 

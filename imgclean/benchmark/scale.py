@@ -1,7 +1,8 @@
-"""A run on many machines: what it would take, by simulation."""
+"""A run on many machines: measured with a few workers on this one, or what it would take, by simulation."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,12 @@ from .peers import check_installed
 
 
 def scale(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Images to measure with; none with --simulate.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Workers that hold the model.")] = 2,
+    min_similarity: Annotated[float, typer.Option(help="Pairs with at least this cosine.")] = 0.85,
+    limit: Annotated[int | None, typer.Option(help="Take only so many images.")] = None,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Play a run through in simulated time.")
     ] = False,
@@ -20,9 +27,17 @@ def scale(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what goes wrong in the simulation.")] = 0,
 ) -> None:
-    "Hours, bytes and memory of a run on many machines, what holds it up and what breaks first."
-    if not simulate:
-        raise typer.BadParameter("give --simulate")
+    """Seconds and bytes of each stage of a run on Ray, against one process; with --simulate, of a run on many machines.
+
+    A simulation tells hours, bytes and memory, what holds it up and what breaks first.
+    """
+    if simulate == (folder is not None):
+        raise typer.BadParameter("give FOLDER, or --simulate")
+    if folder is not None:
+        from .scaled import measured
+
+        print_json(measured(folder, workers, min_similarity, limit))
+        return
     check_installed("simpy", option="--simulate")
     from .simulate import simulated
 

@@ -41,6 +41,7 @@ from .results import print_summary, print_unreadable
 
 if TYPE_CHECKING:
     from ..dataset.items import Items
+    from ..find.groups import Groups
     from ..review.exchange import Exported
     from ..review.session import Review
 
@@ -71,14 +72,15 @@ def review(
 ) -> None:
     "Write a notebook that finds the duplicates of SOURCE and shows the grid, and open it in JupyterLab."
     with clear_errors():
-        items = read(source)
+        found = results_in(source)
+        n = len(found[0]) if found else len(read(source))
         name = source.absolute().name.rsplit(".", 1)[0] or "images"
         target = notebook or Path(f"review-{name}.ipynb")
         if target.is_file():
             typer.echo(f"{printable(str(target))} is there already and stays as it is", err=True)
         else:
             check_writable({"--notebook": target}, source)
-            _write_notebook(target, source, len(items))
+            _write_notebook(target, source, n, found=found is not None)
         open_notebook(target, voila=voila, start=open_it)
 
 
@@ -97,19 +99,34 @@ def open_notebook(notebook: Path, *, voila: bool = False, start: bool = True) ->
     subprocess.run([sys.executable, "-m", module, str(notebook)], check=False)
 
 
-def _write_notebook(target: Path, source: Path, n: int) -> None:
+def results_in(source: Path) -> tuple[Items, Groups] | None:
+    "The images and groups in a folder of results of --engine ray; None for anything else."
+    if not (source / "report.json").is_file():
+        return None
+    from ..find.pairs import check_parquet
+
+    check_parquet()
+    from ..scaleout.results import is_results, read_results
+
+    return read_results(source) if is_results(source) else None
+
+
+def _write_notebook(target: Path, source: Path, n: int, *, found: bool) -> None:
     from nbformat import v4
 
     path = repr(str(source.absolute()))
+    lines = (
+        f"from imgclean.scaleout.results import read_results\n\nds, idxs = read_results({path})\n"
+        if found
+        else f"\nds, idxs = DatasetFormatter.from_similars(read_source({path}))\n"
+    )
     cells = [
         v4.new_markdown_cell(
             f"# Duplicates in `{printable(source.absolute().name)}`\n\n{n} images. Run all cells (Run, Run All Cells), decide in the grid with the mouse or by keys "
             "(`?` shows them), then press Apply. Every decision is saved at once; to go on later, run the cells again."
         ),
         v4.new_code_cell(
-            "from imgclean.all import *\n\n"
-            f"ds, idxs = DatasetFormatter.from_similars(read_source({path}))\n"
-            "cleaner = ImageCleaner(ds, idxs, duplicates=True)\ncleaner"
+            f"from imgclean.all import *\n{lines}cleaner = ImageCleaner(ds, idxs, duplicates=True)\ncleaner"
         ),
         v4.new_code_cell(
             "# After Apply: cleaner.cleaned() is the clean dataset, cleaner.restore() brings moved files back."
@@ -288,13 +305,23 @@ def report(
     "Write the duplicates of SOURCE into one HTML page to review without a notebook; it exports DECISIONS."
     with clear_errors():
         check_writable({"-o": out}, source)
-        ds, groups = looked(
+        found = results_in(source)
+        if found:
+            _refuse_more(source, min_precision, min_similarity, keep, protect, include, exclude, arch)
+        ds, groups = found or looked(
             read(source, include, exclude), arch=arch, min_similarity=min_similarity,
             min_precision=min_precision, keep=keep, protect=protect, cache=use_cache, progress=not quiet,
         )  # fmt: skip
         # What was left out by a glob must stay out, so such a dataset is listed.
-        write_page(out, ds, groups, None if include or exclude else source)
+        write_page(out, ds, groups, None if found or include or exclude else source)
         print_unreadable(ds)
         typer.echo(printable(str(out)))
         if not quiet:
             print_summary(ds, groups)
+
+
+def _refuse_more(source: Path, *given) -> None:
+    if any(value is not None and value != [] for value in given):
+        raise ValueError(
+            f"{str(source)!r} holds what --engine ray found; give it alone, and options of the search to `imgclean find`"
+        )

@@ -123,8 +123,8 @@ def find_duplicates_ray(
 
 
 @contextmanager
-def running() -> Iterator[None]:
-    """Ray, quiet: the one that runs, the one that RAY_ADDRESS names, or one of our own until the block ends.
+def running(num_cpus: int | None = None) -> Iterator[None]:
+    """Ray, quiet: the one that runs, the one that RAY_ADDRESS names, or one of our own until the block ends, with `num_cpus`.
 
     Raises `ImportError` where it is not installed.
     """
@@ -136,7 +136,7 @@ def running() -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

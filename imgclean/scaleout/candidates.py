@@ -123,7 +123,7 @@ def find_candidates(
     num_partitions: int | None = None,
 ) -> tuple[Pairs, np.ndarray, dict]:  # score: cosine; stage of each pair; what the join says of itself
     "Equal files, each paired with the first alone, and the nearest of each row among those that it was compared with."
-    whitening = _whitening(numbering, seed)
+    whitening = sampled_whitening(numbering, seed)
     settings = {"k": k, "min_similarity": min_similarity, "seed": seed}
     folder, said = join(
         numbering, out, Nearest(k, min_similarity, whitening), settings, method=method, clusters=clusters,
@@ -135,7 +135,7 @@ def find_candidates(
     return pairs, np.where(is_among(same, pairs, len(numbering)), EXACT, NEAR), said
 
 
-def _whitening(numbering: Numbering, seed: int) -> Whitening:
+def sampled_whitening(numbering: Numbering, seed: int) -> Whitening:
     "Learnt from a seeded sample, as on one machine."
     n = len(numbering)
     rows = (

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from ..find.clusters import N_ASSIGN
 from ..find.kmeans import SAMPLE, KMeans, default_clusters
 from .tables import Numbering, begin, column_of, finish, matrix, number_rows, write_table
-from .tasks import part_of, parts_dataset, take_rows
+from .tasks import parts_dataset, parts_in, take_rows
 
 CENTROIDS = "centroids.json"
 TASK_BYTES = 2**29  # of vectors that a task compares at a time
@@ -100,12 +100,12 @@ def _assign(numbering: Numbering, folder: Path, kmeans: KMeans, n_assign: int) -
 
 
 def _assign_part(block: pa.Table, folder: Path, kmeans: KMeans, n_assign: int) -> pa.Table:
-    "Writes the clusters of a file's rows, sorted in each row, -1 for rows of zeros."
-    file, numbers = part_of(block)
-    vectors = matrix(pq.read_table(file, columns=["vector"])["vector"])
-    clusters = np.sort(kmeans.nearest(vectors, n_assign)[0], axis=1).astype(np.int32)
-    write_table(pa.table({"row": numbers, "clusters": column_of(clusters)}), folder / Path(file).name)
-    return pa.table({"rows": [len(numbers)]})
+    "Writes the clusters of the rows of each file, sorted in each row, -1 for rows of zeros."
+    for file, numbers in parts_in(block):
+        vectors = matrix(pq.read_table(file, columns=["vector"])["vector"])
+        clusters = np.sort(kmeans.nearest(vectors, n_assign)[0], axis=1).astype(np.int32)
+        write_table(pa.table({"row": numbers, "clusters": column_of(clusters)}), folder / Path(file).name)
+    return block.select(["part"])
 
 
 def _sizes(folder: Path, k: int) -> np.ndarray:  # (k,)

@@ -113,7 +113,7 @@ def _pipeline(
         Seer if num_gpus else Embedder,
         batch_size=size if num_gpus else 1,
         compute=pool(size=n_actors),
-        fn_constructor_args=(model, precision, out, size),
+        fn_constructor_args=(model, precision, num_gpus, out, size),
         num_cpus=1,
         num_gpus=num_gpus,
     )
@@ -143,7 +143,7 @@ def _settings(
         )
     some = [raw.data for raw in islice(_raws(source.units(PART)), PICTURES) if raw.data]
     n = len(source.names) if source.kind == IMAGES else MANY
-    work = (model, precision or was.get("precision"), some, n / actors)
+    work = (model, precision or was.get("precision"), num_gpus, some, n / actors)
     # Where the actors compute, since a GPU is another precision's friend than a CPU.
     about = ray.get(ray.remote(num_gpus=num_gpus)(_about).remote(*work)) if num_gpus else _about(*work)
     if was and (about["fingerprint"] is None or about["fingerprint"] != was["fingerprint"]):
@@ -167,9 +167,9 @@ def _raws(units: Iterable[dict]) -> Iterator[Raw]:
     return chain.from_iterable(map(read_unit, units))
 
 
-def _about(model: Model, precision: str | None, some: list[bytes], n: float) -> dict:
+def _about(model: Model, precision: str | None, num_gpus: float, some: list[bytes], n: float) -> dict:
     "What the vectors depend on, and their width; `n` images for each actor tell whether to try precisions."
-    with looking(model, map(io.BytesIO, some)) as eye:
+    with looking(model, num_gpus, map(io.BytesIO, some)) as eye:
         eye.open(precision, int(n))
         fingerprint = eye.fingerprint(eye.precision, "float32")
         return {
@@ -183,10 +183,10 @@ def _about(model: Model, precision: str | None, some: list[bytes], n: float) -> 
 class Embedder:
     "An actor that reads units of a source and writes their vectors"
 
-    def __init__(self, model: ray.ObjectRef, precision: str, out: Path, size: int):
+    def __init__(self, model: ray.ObjectRef, precision: str, num_gpus: float, out: Path, size: int):
         self.model, self.out, self.size = ray.get(model), out, size
         self.held = ExitStack()  # for the actor's life
-        self.eye = self.held.enter_context(looking(self.model))
+        self.eye = self.held.enter_context(looking(self.model, num_gpus))
         self.eye.open(precision, 0)
 
     def __call__(self, units: dict[str, np.ndarray]) -> Iterator[dict]:
@@ -274,14 +274,14 @@ def write_part(out: Path, d: int, batches: list[Batch]) -> int:
         "digest": pa.array([digest for _, digest in good], pa.binary()),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), d),
     }
-    write_table(part_file(out, rows[0][0]), pa.table(columns))
+    write_table(pa.table(columns), part_file(out, rows[0][0]))
     return len(rows)
 
 
 def write_unreadable(file: Path, bad: list[tuple[str, str]]) -> None:
     "Ids and reasons."
     columns = {"id": [id for id, _ in bad], "error": [error for _, error in bad]}
-    write_table(file, pa.table(columns, schema=pa.schema({"id": pa.string(), "error": pa.string()})))
+    write_table(pa.table(columns, schema=pa.schema({"id": pa.string(), "error": pa.string()})), file)
 
 
 def ids_in(folder: Path) -> Iterator[str]:

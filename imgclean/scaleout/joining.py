@@ -22,7 +22,7 @@ from ..find.similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from ..find.tiles import ROUNDING
 from .clustering import Clusters, default_size
 from .tables import Numbering, begin, column_of, finish, matrix, number_rows, write_table
-from .tasks import each, parts_dataset
+from .tasks import each, parts_dataset, parts_in
 
 METHODS = ("clusters", "exact")
 PARTITION_BYTES = 2**28  # of vectors that a partition of the shuffle holds, unless a cluster is larger
@@ -284,17 +284,17 @@ def _place(folder: Path, blocks: np.ndarray, cluster: int, block: int) -> Path:
 def _send(
     block: pa.Table, assigned: Path, first: np.ndarray, blocks: np.ndarray, todo: np.ndarray
 ) -> Iterator:
-    "The rows of a file of embeddings, each once for each of its clusters, with the key of the task that gets it."
-    file = block["part"][0].as_py()
-    vectors = pq.read_table(file, columns=["vector"])["vector"]
-    table = pq.read_table(assigned / Path(file).name)
-    number, clusters = table["row"].to_numpy(), matrix(table["clusters"])
-    table = table.append_column("vector", vectors)
-    for own in clusters.T:
-        key = first[own] + _scattered(number) % blocks[own]
-        there = np.flatnonzero((own >= 0) & todo[key])
-        if len(there):
-            yield table.take(pa.array(there)).append_column("key", pa.array(key[there]))
+    "The rows of files of embeddings, each once for each of its clusters, with the key of the task that gets it."
+    for file, _ in parts_in(block):
+        table = pq.read_table(assigned / Path(file).name)
+        number, clusters = table["row"].to_numpy(), matrix(table["clusters"])
+        table = table.append_column("vector", pq.read_table(file, columns=["vector"])["vector"])
+        for own in clusters.T:
+            there = np.flatnonzero(own >= 0)  # rows of zeros are in no cluster
+            key = first[own[there]] + _scattered(number[there]) % blocks[own[there]]
+            there, key = there[todo[key]], key[todo[key]]
+            if len(there):
+                yield table.take(pa.array(there)).append_column("key", pa.array(key))
 
 
 def _scattered(number: np.ndarray) -> np.ndarray:  # (m,) int64

@@ -93,9 +93,9 @@ def _moved(inputs: LearnerInputs | ModuleInputs, device: torch.device) -> Learne
 
 
 @contextmanager
-def looking(model: Model, images: Iterable[io.BytesIO] = ()) -> Iterator[Eye]:
-    "An eye on this machine's GPU, or on one core of its CPU."
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def looking(model: Model, num_gpus: float, images: Iterable[io.BytesIO] = ()) -> Iterator[Eye]:
+    "An eye on this machine's GPU where one is wanted, else on one core of its CPU."
+    device = torch.device("cuda" if num_gpus and torch.cuda.is_available() else "cpu")
     with (
         evaluating(model.model),
         torch.no_grad(),

@@ -28,9 +28,10 @@ def parts_dataset(parts: Iterable[tuple[str, object]]) -> ray.data.Dataset:
     )
 
 
-def part_of(block: pa.Table) -> tuple:  # file, (rows,) int64
-    "The file and the numbers of a block of `parts_dataset`."
-    return block["part"][0].as_py(), block["numbers"][0].values.to_numpy()
+def parts_in(block: pa.Table) -> Iterator[tuple[str, np.ndarray]]:  # file, (rows,) int64
+    "The files of a block of `parts_dataset`, and the numbers of their rows."
+    for file, numbers in zip(block["part"], block["numbers"], strict=True):
+        yield file.as_py(), numbers.values.to_numpy()
 
 
 def each(function: Callable, jobs: Iterable[tuple], *shared: object) -> Iterator:
@@ -61,11 +62,10 @@ def take_rows(numbering: Numbering, rows: np.ndarray) -> np.ndarray:  # (len(row
     wanted = rows[order]
 
     def pick(block: pa.Table) -> Iterator[pa.Table]:
-        file, numbers = part_of(block)
-        there = np.flatnonzero(np.isin(numbers, wanted))
-        if len(there):
+        for file, numbers in parts_in(block):
+            there = np.flatnonzero(np.isin(numbers, wanted))
             vectors = pq.read_table(file, columns=["vector"])["vector"].take(pa.array(there))
-            yield pa.table({"row": numbers[there], "vector": pa.concat_arrays(vectors.chunks)})
+            yield pa.table({"row": numbers[there], "vector": vectors})
 
     parts = [(file, n) for file, n in numbering.parts if np.isin(n, wanted).any()]
     for table in (
@@ -73,6 +73,8 @@ def take_rows(numbering: Numbering, rows: np.ndarray) -> np.ndarray:  # (len(row
         .map_batches(pick, batch_format="pyarrow", batch_size=None)
         .iter_batches(batch_format="pyarrow", batch_size=None)
     ):
+        if not len(table):
+            continue
         numbers = table["row"].to_numpy()
         by_number = np.argsort(numbers)
         vectors = matrix(table["vector"])
