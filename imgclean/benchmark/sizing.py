@@ -21,7 +21,7 @@ PART = 512  # images in a file of embeddings: scaleout/embedding.py
 ROW = 200  # bytes of the driver's memory for an image: name, digest, places, numbers: scaleout/sources.py, tables.py
 NEAREST = 96  # the same for its four nearest of either kind: scaleout/candidates.py
 EDGE = 24  # bytes of a pair: two int64, two float32
-SLOTS = 4  # tasks of a stage for each core that are simulated; more, and more than `FEW`, go in bundles
+SLOTS = 2  # tasks of a stage for each core that are simulated; more, and more than `FEW`, go in bundles
 FEW = 5_000
 BATCH = 256  # pairs that a task looks at again: scaleout/verifying.py
 
@@ -100,11 +100,11 @@ class Rates:
     embed_gpu: float = 8300.0  # images, a GPU
     products: float = 6.3e10  # operations of float32 products with plain centroids or rows, a core
     fit: float = 2.2e10  # the same of k-means, one thread of the driver
-    moved: float = 2.0e8  # bytes of vectors cut into shards and joined again, a core
-    shards: float = 1e4  # shards, one thread of the driver
+    moved: float = 2.5e8  # bytes of vectors cut into shards and joined again, a core
+    shards: float = 1200.0  # shards, one thread of the driver
     merge: float = 7e5  # pairs, one thread of the driver
     verify: float = 83.0  # pairs, a core
-    groups: float = 1000.0  # images in groups, a core
+    groups: float = 3800.0  # images in groups, a core
     start: float = 5.0  # seconds until a worker process can work
     worker: float = 0.7e9  # bytes of a worker process without data
 
@@ -117,13 +117,13 @@ SOURCES = {
     "as published in timm's results/benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv",
     "products": f"{SCRIPT}: KMeans.nearest of 20,000 rows and 1,000 centroids, 2,560 numbers; similar_pairs of 20,000 rows: 6.6e10",
     "fit": f"{SCRIPT}: KMeans.fit of 6,400 rows, 100 centroids, 2,560 numbers",
-    "moved": "a guess",
-    "shards": "a guess",
+    "moved": f"{SCRIPT}: 20,000 rows of 2,560 numbers through Ray's hash_partition, lz4 and back, sorted",
+    "shards": "a script of the day, Ray 2.60, CPU-seconds of the driver: 8,000 against 400 shards, their tasks included",
     "merge": f"{SCRIPT}: Top.add of 1.8 million pairs of a million images",
     "verify": "docs/benchmarks.md, whole runs: 7,600 pairs in 46.0 s in two processes",
-    "groups": "a guess",
-    "start": "a Ray worker that imports torch, on a machine with other work",
-    "worker": "a guess",
+    "groups": f"{SCRIPT}: group_pairs of 500 photos in pairs",
+    "start": "a process that imports torch and fastai, machine A with little other work",
+    "worker": "proportional set size of an actor that holds EfficientNet-Lite0, after its work: 671 MB (1.08 GB resident)",
 }
 
 
