@@ -74,9 +74,10 @@ def find_duplicates_ray(
     check_keep(keep)
     out = Path(out).absolute()
     with running():
+        from ..formatter import MIN_PRECISION
         from .clustering import cluster
         from .embedding import Watch, embed_source, made_with
-        from .looking import Model
+        from .looking import Model, look_with
         from .results import read_results, write_results
         from .sources import find_source
         from .stages import alike, images_of, looked_at_again
@@ -101,13 +102,16 @@ def find_duplicates_ray(
             )  # fmt: skip
             watch.lap("cluster")
         if min_similarity is None:
-            found = looked_at_again(embeddings, out, clusters, images, max_cluster_size, seed, watch)
-            found.settings["min_precision"] = min_precision
+            look = look_with(model, made_with(embeddings, model)["precision"], num_gpus)
+            found = looked_at_again(
+                embeddings, out, clusters, images, look, min_precision or MIN_PRECISION, max_cluster_size, seed, watch
+            )  # fmt: skip
         else:
             found = alike(embeddings, out, clusters, min_similarity, max_cluster_size, watch)
         about = {
             "source": place.given, "kind": place.kind, "seconds": watch.seconds, "embedding": seen._asdict(),
             "join": found.join, "settings": found.settings | made_with(embeddings, model),
+            "calibration": found.calibration,
         }  # fmt: skip
         write_results(
             embeddings,
@@ -136,7 +140,7 @@ def running(num_cpus: int | None = None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        ray.init(num_cpus=num_cpus, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..cascade import NEIGHBOURS, PLANTED
+from ..cascade import NEIGHBOURS, PLANTED, UNCALIBRATED
 from ..dataset.edits import plant
 from ..dataset.items import Items
 from ..find.calibrate import Calibration, Estimate, calibrate
@@ -20,9 +22,10 @@ from ..find.whitening import Whitening
 from ..planted import Planted
 from .candidates import sampled_whitening
 from .images import Images
-from .tables import Numbering, matrix
+from .tables import Numbering, begin, fingerprint_of, finish, matrix
 from .tasks import parts_dataset, parts_in, take_rows
 
+log = logging.getLogger(__name__)
 CANDIDATES = 1_000_000  # of which the likelihoods are weighed; of more a seeded sample
 
 Look = Callable[[Items], tuple[np.ndarray, Items]]  # embeds images alike, and says which it could read
@@ -30,17 +33,37 @@ Look = Callable[[Items], tuple[np.ndarray, Items]]  # embeds images alike, and s
 
 def learn_cut(
     numbering: Numbering,
+    out: Path,  # gets the folder `calibration`
     candidates: Pairs,  # by probability, each of the images' own pairs that had a second look
     images: Images,
     look: Look,
     *,
     min_precision: float,
     seed: int = 0,
-) -> Calibration:
-    """What `calibrate` learns from copies planted among all images, of which each is compared with all of them.
+) -> dict | None:
+    """What `calibrate` learns from copies planted among all images, each compared with all of them, as JSON can hold it.
 
-    Raises `ValueError` where there are too few images. Beyond a million candidates their likelihoods are those of a seeded sample.
+    None where there are too few images. Of more than a million candidates a seeded sample is weighed.
     """
+    folder = out / "calibration"
+    settings = {
+        "rows": numbering.fingerprint, "pairs": fingerprint_of(candidates), "min_precision": min_precision,
+        "seed": seed,
+    }  # fmt: skip
+    done = begin(folder, settings)
+    if done is None:
+        try:
+            learnt = as_json(_learnt(numbering, candidates, images, look, min_precision, seed))
+        except ValueError as err:
+            log.warning("the cut is not learnt but %s: %s", UNCALIBRATED, err)
+            learnt = None
+        done = finish(folder, {"calibration": learnt})
+    return done["calibration"]
+
+
+def _learnt(
+    numbering: Numbering, candidates: Pairs, images: Images, look: Look, min_precision: float, seed: int
+) -> Calibration:
     rng = np.random.default_rng(seed)
     n = min(len(numbering), 2 * PLANTED)  # some cannot be edited
     rows = np.sort(rng.choice(len(numbering), n, replace=False))

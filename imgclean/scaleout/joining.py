@@ -22,7 +22,7 @@ from ..find.similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from ..find.tiles import ROUNDING
 from .clustering import Clusters, default_size
 from .tables import Numbering, begin, column_of, finish, matrix, number_rows, write_table
-from .tasks import each, parts_dataset, parts_in
+from .tasks import each, n_cpus, parts_dataset, parts_in
 
 METHODS = ("clusters", "exact")
 PARTITION_BYTES = 2**28  # of vectors that a partition of the shuffle holds, unless a cluster is larger
@@ -251,7 +251,7 @@ def _by_clusters(
     todo &= [not _place(folder, blocks, c, b).exists() for c, b in _keys(blocks)]
     n_bytes = int(counts[todo].sum()) * 4 * numbering.d
     if todo.any():
-        partitions = num_partitions or max(1, min(int(todo.sum()), -(-n_bytes // PARTITION_BYTES)))
+        partitions = num_partitions or min(int(todo.sum()), max(n_cpus(), -(-n_bytes // PARTITION_BYTES)))
         send = partial(_send, assigned=clusters.folder, first=first, blocks=blocks, todo=todo)
         work = partial(_join_key, folder=folder, kind=kind, first=first, blocks=blocks)
         files = parts_dataset(numbering.parts)

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -135,3 +135,25 @@ class Named(io.BytesIO):
 def seen(eye: Eye, batch: Batch) -> Batch:
     "The batch with vectors in place of images."
     return batch if batch.values is None else batch._replace(values=eye.see(batch.values))
+
+
+def look_with(model: Model, precision: str, num_gpus: float) -> Callable[[Items], tuple[np.ndarray, Items]]:
+    "A function that embeds files on this machine, and says which of them it could read."
+
+    def look(items: Items) -> tuple[np.ndarray, Items]:
+        raws = [Raw(str(k), path.read_bytes()) for k, path in enumerate(items.paths)]
+        with looking(model, num_gpus) as eye:
+            eye.open(precision, 0)
+            batches = [
+                seen(eye, decoded(eye.looked, raws[k : k + model.bs])) for k in range(0, len(raws), model.bs)
+            ]
+        errors = {
+            int(one): error
+            for batch in batches
+            for one, error in zip(batch.ids, batch.errors, strict=True)
+            if error
+        }
+        vectors = [batch.values for batch in batches if batch.values is not None]
+        return np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32), items.without(errors)
+
+    return look

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -28,8 +27,9 @@ from ..find.groups import Group, Groups, group_pairs
 from ..find.keepers import check_keep
 from ..find.pairs import Pairs, check_parquet
 from ..find.similarity import cosines
+from .calibrating import from_json
 from .images import Images, items_of, place_of
-from .tables import Numbering, begin, finish, number_rows, write_table
+from .tables import Numbering, begin, fingerprint_of, finish, number_rows, write_table
 from .tasks import each, take_rows
 from .verifying import as_check
 
@@ -66,7 +66,7 @@ def write_results(
     start = perf_counter()
     protected = protected_rows(numbering, protect)
     settings = {
-        "rows": numbering.fingerprint, "pairs": _fingerprint(pairs), "keep": keep, "protected": protected.tolist(),
+        "rows": numbering.fingerprint, "pairs": fingerprint_of(pairs), "keep": keep, "protected": protected.tolist(),
         "root": images.root and str(images.root),
     }  # fmt: skip
     folder = out / "grouping"
@@ -115,13 +115,6 @@ def protected_rows(numbering: Numbering, protect: Sequence[str]) -> np.ndarray: 
             )
         found |= there
     return np.flatnonzero(found)
-
-
-def _fingerprint(pairs: Pairs) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for column in (pairs.i, pairs.j, pairs.score):
-        digest.update(np.ascontiguousarray(column))
-    return digest.hexdigest()
 
 
 def _write_pairs(out: Path, numbering: Numbering, pairs: Pairs, checks: pa.Table | None) -> None:
@@ -259,7 +252,7 @@ def read_results(out: str | os.PathLike) -> tuple[Items, Groups]:
         rows, items = None, _of_folder(out, Path(report["root"]))
     there, found = _pairs_among(rows, pairs)
     groups = Groups(_groups(rows, table, items.key()), found, report["settings"])
-    groups.seconds = report["seconds"]
+    groups.seconds = {"look": report["seconds"].get("embed", 0.0)} | report["seconds"]
     groups.protected = frozenset(k for group in groups for k in group.protected)
     if "probability" in report["settings"].get("score", ""):
         groups.found = _found(found, pairs.filter(pa.array(there)), report)
@@ -321,4 +314,7 @@ def _found(found: Pairs, table: pa.Table, report: dict) -> Found:
     looks = {
         (i, j): (as_check(row), row["stage"]) for (i, j, _), row in zip(found, table.to_pylist(), strict=True)
     }  # fmt: skip
-    return Found(found, found, looks, report["settings"]["cut"], None, report["seconds"])
+    learnt = report.get("calibration")
+    return Found(
+        found, found, looks, report["settings"]["cut"], learnt and from_json(learnt), report["seconds"]
+    )

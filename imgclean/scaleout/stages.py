@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from ..cascade import UNCALIBRATED
 from ..dataset.stored import read_json
 from ..find.pairs import Pairs
+from .calibrating import Look, learn_cut
 from .candidates import EXACT, find_candidates
 from .clustering import Clusters
 from .embedding import Watch
@@ -35,6 +36,7 @@ class Found(NamedTuple):
     checks: pa.Table | None  # of each pair, where they had a second look
     settings: dict
     join: dict  # what the join says of itself
+    calibration: dict | None = None  # of `learn_cut`
 
 
 def images_of(source: Source) -> Images:
@@ -73,6 +75,8 @@ def looked_at_again(
     out: Path,
     clusters: Clusters | None,  # None: every two rows are compared
     images: Images,
+    look: Look,  # embeds images as those were that are in `embeddings`
+    min_precision: float,
     max_cluster_size: int | None,
     seed: int,
     watch: Watch,
@@ -91,8 +95,14 @@ def looked_at_again(
     stages = np.where(pc.equal(*same).to_numpy(zero_copy_only=False), EXACT, stages)
     probability = checks["probability"].to_numpy().astype(np.float32)
     order = np.lexsort((pairs.j, pairs.i, -probability))
-    order = order[probability[order] >= UNCALIBRATED]
-    above = Pairs(pairs.i[order], pairs.j[order], probability[order], pairs.left_out)
-    checks = checks.append_column("stage", pa.array(stages)).take(pa.array(order))
-    settings = {"score": "probability", "cut": UNCALIBRATED, "calibrated": False, "method": method}
-    return Found(above, checks, settings, join | {"candidates": len(pairs)})
+    ranked = Pairs(pairs.i[order], pairs.j[order], probability[order], pairs.left_out)
+    learnt = learn_cut(numbering, out, ranked, images, look, min_precision=min_precision, seed=seed)
+    watch.lap("calibrate")
+    cut = min(learnt["cut"], 1.0) if learnt else UNCALIBRATED  # equal files are equal, whatever was learnt
+    above = ranked.above(cut)
+    checks = checks.append_column("stage", pa.array(stages)).take(pa.array(order[: len(above)]))
+    settings = {
+        "score": "probability", "min_precision": min_precision, "cut": cut, "calibrated": bool(learnt),
+        "method": method,
+    }  # fmt: skip
+    return Found(above, checks, settings, join | {"candidates": len(pairs)}, learnt)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..dataset.stored import read_json, written_whole
+from ..find.pairs import Pairs
 
 SETTINGS, DONE, META = "settings.json", "done.json", "meta.json"
 
@@ -71,6 +72,14 @@ def _fingerprint(embeddings: Path, ids: pa.Array, digests: pa.Array, parts: tupl
         digest.update(Path(file).name.encode() + numbers.tobytes())
     if (embeddings / META).exists():
         digest.update((embeddings / META).read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint_of(pairs: Pairs) -> str:
+    "Of rows and scores."
+    digest = hashlib.blake2b(digest_size=16)
+    for column in (pairs.i, pairs.j, pairs.score):
+        digest.update(np.ascontiguousarray(column))
     return digest.hexdigest()
 
 

@@ -44,7 +44,7 @@ def each(function: Callable, jobs: Iterable[tuple], *shared: object) -> Iterator
     task = ray.remote(max_retries=RETRIES)(function)
     refs = [ray.put(one) for one in shared]
     waiting: list = []
-    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    limit = AHEAD * n_cpus()
     for job in jobs:
         if len(waiting) >= limit:
             done, waiting = ray.wait(waiting)
@@ -53,6 +53,13 @@ def each(function: Callable, jobs: Iterable[tuple], *shared: object) -> Iterator
     while waiting:
         done, waiting = ray.wait(waiting)
         yield from ray.get(done)
+
+
+def n_cpus() -> int:
+    "Of the whole cluster."
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def take_rows(numbering: Numbering, rows: np.ndarray) -> np.ndarray:  # (len(rows), d) float32

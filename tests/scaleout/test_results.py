@@ -2,6 +2,7 @@ import json
 import os
 from functools import partial
 
+import nbformat
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,9 @@ pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install '
 
 from fakes import files, names, vectors, write_embeddings
 from pictures import picture
+from typer.testing import CliRunner
 
+from imgclean.cli import app
 from imgclean.dataset.items import Items
 from imgclean.find.pairs import Pairs
 from imgclean.find.similarity import similar_pairs
@@ -23,7 +26,7 @@ from imgclean.scaleout.results import is_results, protected_rows, read_results, 
 from imgclean.scaleout.tables import number_rows
 
 LOW = 0.9
-ABOUT = {"settings": {"score": "cosine"}, "seconds": {"look": 1.5}}
+ABOUT = {"settings": {"score": "cosine"}, "seconds": {"embed": 1.5}}
 
 
 def read(folder, ids):
@@ -71,6 +74,31 @@ def test_a_review_a_page_and_a_cleaned_dataset_come_of_it(shop, small_ray, tmp_p
     cleaner.review.mark([groups[0][1]], "delete")
     cleaner.apply()
     assert len(cleaner.cleaned()) == len(ds) - 1
+
+
+def test_the_command_line_opens_results(shop, small_ray, tmp_path):
+    folder, _, embeddings, pairs = shop
+    write_results(embeddings, tmp_path / "out", pairs, Images(folder / "images"), about=ABOUT)
+    page, notebook = tmp_path / "page.html", tmp_path / "review.ipynb"
+
+    def run(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    said = run("report", tmp_path / "out", "-o", page)
+    assert said.exit_code == 0, said.output
+    found = read_results(tmp_path / "out")
+    assert page.read_bytes() == write_report(*found, tmp_path / "own.html").read_bytes()
+    said = run("review", tmp_path / "out", "--notebook", notebook, "--no-open")
+    assert said.exit_code == 0, said.output
+    code = nbformat.read(notebook, 4).cells[1].source
+    shown = {}
+    exec(code.removesuffix("cleaner"), shown)
+    assert (
+        list(map(tuple, shown["idxs"])) == list(map(tuple, found[1]))
+        and shown["cleaner"].review.items == found[0]
+    )
+    said = run("report", tmp_path / "out", "-o", page, "--min-similarity", "0.9")
+    assert said.exit_code == 2 and "give it alone" in said.output
 
 
 def test_images_of_a_bucket_are_fetched_for_the_groups_alone(shop, small_ray, tmp_path):
