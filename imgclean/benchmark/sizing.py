@@ -105,7 +105,7 @@ class Rates:
     merge: float = 7e5  # pairs, one thread of the driver
     verify: float = 83.0  # pairs, a core
     groups: float = 3800.0  # images in groups, a core
-    start: float = 5.0  # seconds until a worker process can work
+    start: float = 9.0  # seconds until a worker process can work
     worker: float = 0.7e9  # bytes of a worker process without data
 
 
@@ -122,7 +122,7 @@ SOURCES = {
     "merge": f"{SCRIPT}: Top.add of 1.8 million pairs of a million images",
     "verify": "docs/benchmarks.md, whole runs: 7,600 pairs in 46.0 s in two processes",
     "groups": f"{SCRIPT}: group_pairs of 500 photos in pairs",
-    "start": "a process that imports torch and fastai, machine A with little other work",
+    "start": "CPU-seconds of a process that imports torch and fastai, machine A",
     "worker": "proportional set size of an actor that holds EfficientNet-Lite0, after its work: 671 MB (1.08 GB resident)",
 }
 
