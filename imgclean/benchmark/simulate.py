@@ -300,8 +300,13 @@ class Simulation:
         with suppress(simpy.Interrupt):
             yield self.env.timeout(0 if node is self.driver else self.rates.start)
             while True:
-                with stage.todo.get() as got:
+                got = stage.todo.get()
+                try:
                     k = yield got
+                except simpy.Interrupt:
+                    if stage.to_do:  # afterwards nothing comes any more, and to cancel takes long
+                        got.cancel()
+                    raise
                 try:
                     yield from self._do(node, stage, k)
                 except simpy.Interrupt:

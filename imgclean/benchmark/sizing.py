@@ -7,11 +7,11 @@ from math import ceil, isqrt
 
 import numpy as np
 
-STORE_SHARE, STORE_MOST = (
-    0.3,
-    200e9,
-)  # of a node's memory, bytes: Ray's object store, ray_constants.py of 2.60
-REF_CALLS = 10_000  # objects in one call that Ray's authors test with: release/benchmarks/README.md
+# Ray's object store, of a node's memory, and bytes at most: ray_constants.py of 2.60
+STORE_SHARE, STORE_MOST = 0.3, 200e9
+RETURNED = 3000  # objects from one task that Ray's authors test with: release/benchmarks/README.md
+REF = 3000  # bytes of the driver's memory for an object that it knows of: ray_constants.py
+MAPPED = 2**30  # bytes that a task of the shuffle cuts into shards: ray.data's shuffle_input_batch_bytes
 SAMPLE, ITERATIONS = 64, 10  # rows for each centroid, rounds: find/kmeans.py
 GROUPED = 2000  # images whose groups a task makes: scaleout/results.py
 COPIES = 3  # of a cluster's vectors that a task holds: as it came, in order, and what the join makes of them
@@ -21,7 +21,7 @@ PART = 512  # images in a file of embeddings: scaleout/embedding.py
 ROW = 200  # bytes of the driver's memory for an image: name, digest, places, numbers: scaleout/sources.py, tables.py
 NEAREST = 96  # the same for its four nearest of either kind: scaleout/candidates.py
 EDGE = 24  # bytes of a pair: two int64, two float32
-SLOTS = 4  # tasks of a stage for each core that are simulated; more, and more than `FEW`, go in bundles
+SLOTS = 2  # tasks of a stage for each core that are simulated; more, and more than `FEW`, go in bundles
 FEW = 5_000
 BATCH = 256  # pairs that a task looks at again: scaleout/verifying.py
 
@@ -55,8 +55,9 @@ class Dataset:
     n_assign: int = 3
     sample: int = 0  # rows that the centroids are learnt from; 0: 64 for each
     max_cluster_size: int = 0  # rows; 0: as many as have 512 MB of vectors
-    neighbours: float = 8.0  # pairs an image that the join finds, of which the best are kept
-    candidates: float = 3.0  # pairs an image that are looked at again; 0: a cut by cosine alone
+    num_partitions: int = 0  # of the shuffle; 0: of 256 MB each
+    neighbours: float = 12.0  # pairs an image that the join finds, of which the best are kept
+    candidates: float = 3.1  # pairs an image that are looked at again; 0: a cut by cosine alone
     grouped: float = 0.3  # share of the images that are in groups
     zipf: float = 0.0  # the k-th largest cluster is k**-zipf times as large as the largest; 0: all are alike
     giant: float = 0.0  # share of the images in one cluster
@@ -79,7 +80,11 @@ class Dataset:
 
     @property
     def partitions(self) -> int:
-        return ceil(self.shuffled / PARTITION)
+        return self.num_partitions or ceil(self.shuffled / PARTITION)
+
+    @property
+    def shards(self) -> int:  # objects
+        return ceil(self.shuffled / MAPPED) * self.partitions
 
     @property
     def parts(self) -> int:  # files of embeddings
@@ -95,12 +100,12 @@ class Rates:
     embed_gpu: float = 8300.0  # images, a GPU
     products: float = 6.3e10  # operations of float32 products with plain centroids or rows, a core
     fit: float = 2.2e10  # the same of k-means, one thread of the driver
-    moved: float = 2.0e8  # bytes of vectors cut into shards, sent and joined again, a core
-    shards: float = 1000.0  # shards of a partition handed on, a core
+    moved: float = 2.5e8  # bytes of vectors cut into shards and joined again, a core
+    shards: float = 1200.0  # shards, one thread of the driver
     merge: float = 7e5  # pairs, one thread of the driver
     verify: float = 83.0  # pairs, a core
-    groups: float = 1000.0  # images in groups, a core
-    start: float = 5.0  # seconds until a worker process can work
+    groups: float = 3800.0  # images in groups, a core
+    start: float = 9.0  # seconds until a worker process can work
     worker: float = 0.7e9  # bytes of a worker process without data
 
 
@@ -112,13 +117,13 @@ SOURCES = {
     "as published in timm's results/benchmark-infer-amp-nhwc-pt240-cu124-rtx3090.csv",
     "products": f"{SCRIPT}: KMeans.nearest of 20,000 rows and 1,000 centroids, 2,560 numbers; similar_pairs of 20,000 rows: 6.6e10",
     "fit": f"{SCRIPT}: KMeans.fit of 6,400 rows, 100 centroids, 2,560 numbers",
-    "moved": "a guess",
-    "shards": "a guess",
+    "moved": f"{SCRIPT}: 20,000 rows of 2,560 numbers through Ray's hash_partition, lz4 and back, sorted",
+    "shards": "a script of the day, Ray 2.60, CPU-seconds of the driver: 8,000 against 400 shards, their tasks included",
     "merge": f"{SCRIPT}: Top.add of 1.8 million pairs of a million images",
     "verify": "docs/benchmarks.md, whole runs: 7,600 pairs in 46.0 s in two processes",
-    "groups": "a guess",
-    "start": "a Ray worker that imports torch, on a machine with other work",
-    "worker": "a guess",
+    "groups": f"{SCRIPT}: group_pairs of 500 photos in pairs",
+    "start": "CPU-seconds of a process that imports torch and fastai, machine A",
+    "worker": "proportional set size of an actor that holds EfficientNet-Lite0, after its work: 671 MB (1.08 GB resident)",
 }
 
 
@@ -189,12 +194,12 @@ def _clustering(data: Dataset, rates: Rates, slots: int) -> list[Tasks]:
     many = blocks_of(sizes := cluster_sizes(data), data.largest) > 1
     again = sizes[many].sum() / sizes.sum()  # of the rows, those of large clusters, which go through files
     moved = rows * data.n_assign * data.row
-    cut = moved / rates.moved + rows / PART * data.partitions / rates.shards
     return [
         Tasks("centroids", "driver", fit, fetched=sample * data.row, held=data.images * ROW),
         Tasks("assign", "core", 2 * rows * k * data.d / rates.products, fetched=rows * data.row, parts=parts),
-        Tasks("shuffle", "core", cut, fetched=rows * data.row, sent=moved * (1 + again), left=moved,
-              held=PART * data.n_assign * data.row, parts=parts),
+        Tasks("shards", "driver", np.array([data.shards / rates.shards]), held=data.images * ROW + data.shards * REF),
+        Tasks("shuffle", "core", moved / rates.moved, fetched=rows * data.row, sent=moved * (1 + again), left=moved,
+              held=min(MAPPED, data.shuffled), parts=parts),
     ]  # fmt: skip
 
 
@@ -231,24 +236,22 @@ def join(data: Dataset, slots: int, rates: Rates) -> Tasks:
     "The join: a task for each cluster, and for each two blocks of a cluster that is too large for a task."
     sizes = cluster_sizes(data)
     blocks = blocks_of(sizes, data.largest)
-    whole = sizes[blocks == 1]
-    per_pair = 2 * data.d / rates.products
-    seconds, fetched = [whole * (whole - 1) / 2 * per_pair], [whole * data.row]
-    count = [np.ones(len(whole))]
-    for size, b in zip(sizes[blocks > 1], blocks[blocks > 1].tolist(), strict=True):
-        tasks = b * (b + 1) // 2  # of which b compare a block with itself, at half the cost
-        bundles = min(tasks, SLOTS * slots)
-        seconds.append(np.full(bundles, size * (size - 1) / 2 * per_pair / bundles))
-        fetched.append(np.full(bundles, size * data.row * b / bundles))
-        count.append(np.full(bundles, tasks / bundles))
-    seconds, fetched, count = (np.concatenate(v) for v in (seconds, fetched, count))
-    bundles = _bundles(len(seconds), slots)
-    if len(seconds) > bundles:  # dealt out, so that each has large and small ones
-        deal = np.arange(len(seconds)) % bundles
-        seconds, fetched, count = (np.bincount(deal, v, bundles) for v in (seconds, fetched, count))
+    seconds = sizes * (sizes - 1) / 2 * 2 * data.d / rates.products
+    small, large, b = blocks == 1, blocks > 1, blocks[blocks > 1]
+    n_small, n_large = int(small.sum()), int((b * (b + 1) // 2).sum())
+    few, many = _bundles(n_small, slots), _bundles(n_large, slots)
+    deal = np.arange(n_small) % max(1, few)  # so that each bundle has large and small ones
+
+    def tasks(small: np.ndarray, large: float) -> np.ndarray:
+        return np.concatenate([np.bincount(deal, small, few), np.full(many, large / max(1, many))])
+
     largest = min(float(sizes.max(initial=0)), data.largest) * data.row
-    held = (COPIES - 1) * max(largest, min(PARTITION, data.shuffled))
-    return Tasks("join", "core", seconds, fetched=fetched, held=held, parts=np.ceil(count))
+    return Tasks(
+        "join", "core", tasks(seconds[small], seconds[large].sum()),
+        fetched=tasks(sizes[small] * data.row, (sizes[large] * b).sum() * data.row),  # a block with each of them
+        held=(COPIES - 1) * max(largest, data.shuffled / data.partitions),
+        parts=np.ceil(tasks(np.ones(n_small), n_large)),
+    )  # fmt: skip
 
 
 def _bundles(tasks: int, slots: int) -> int:
@@ -263,13 +266,16 @@ def limits(data: Dataset, cluster: Cluster, rates: Rates) -> dict[str, tuple[flo
     rows = min(float(cluster_sizes(data).max(initial=0)), data.largest)
     spill = max(0.0, data.shuffled / cluster.nodes - cluster.store)
     return {
-        "bytes of the driver's memory": (max(data.images * driver_row(data), sample), cluster.memory),
+        "bytes of the driver's memory": (
+            max(data.images * driver_row(data), data.images * ROW + max(sample, data.shards * REF)),
+            cluster.memory,
+        ),
         "bytes of memory for a task": (
-            COPIES * max(rows * data.row, min(PARTITION, data.shuffled)) + rates.worker,
+            COPIES * max(rows * data.row, data.shuffled / data.partitions) + rates.worker,
             (cluster.memory - cluster.store) / cluster.cores,
         ),
         "bytes of a node's disk": (spill, cluster.disk_size),
-        "partitions that a task of the shuffle hands to": (data.partitions, REF_CALLS),
+        "objects that a task of the shuffle returns": (data.partitions, RETURNED),
     }
 
 

@@ -58,6 +58,7 @@ def test_without_skew_and_faults_hours_are_images_by_rate():
         assert seconds_of(found, stage) == pytest.approx(total / cores, rel=0.02), stage
     driver = {
         "centroids": 2 * 64 * 400 * 400 * 64 * 10 / rates.fit,
+        "shards": data.shards / rates.shards,
         "merge": n * data.neighbours / rates.merge,
     }
     for stage, total in driver.items():  # one thread, however many machines there are
