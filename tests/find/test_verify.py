@@ -8,19 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from imgclean.dataset.images import open_image
 from imgclean.dataset.items import Items
 from imgclean.find.align import (
+    FINE,
     MIRRORED,
     SIDE,
     Alignment,
+    by_keypoints,
     directly,
     keypoints,
     nudged,
     overlap,
     rescaled,
+    scale_of,
     view_of,
+    warp,
 )
-from imgclean.find.edits import full_size, geometry
+from imgclean.find.edits import _lines, full_size, geometry
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import GRADES, Album, checked, verify_pairs
 
@@ -265,6 +270,21 @@ def test_no_thread_is_taking_its_leave_when_processes_are_forked(tmp_path, monke
     assert threads and not threads & alive
 
 
+def test_an_album_is_opened_once(tmp_path, monkeypatch):
+    items = write(tmp_path, {f"{k}.png": scene(k) for k in range(3)} | {"3.png": crop(scene(1))})
+    pairs, opened = Pairs.of([1, 2, 3], [0, 0, 1], [0.7, 0.6, 0.9]), []
+    slow = verify_pairs(items, pairs, progress=False)
+
+    def count(path, *size):
+        opened.append(path)
+        return open_image(path, *size)
+
+    monkeypatch.setattr("imgclean.find.verify.open_image", count)
+    album = Album(items)
+    assert [verify_pairs(items, pairs, progress=False, album=album) for _ in range(2)] == [slow, slow]
+    assert len(opened) == 4
+
+
 def test_no_pairs_and_wrong_pairs(tmp_path):
     items = write(tmp_path, {"a.png": scene(1), "b.png": scene(2)})
     none = Pairs.of([], [], [])
@@ -321,6 +341,54 @@ def test_overlap_of_a_crop():
     seen = overlap(a, b, Alignment(np.array([[0.5, 0, 63.75], [0, 0.5, 47.75]]), False))
     assert seen.ncc > 0.95 and seen.agree > 0.95
     assert seen.cover_i == pytest.approx(0.25, abs=0.01) and seen.cover_j == pytest.approx(1, abs=0.01)
+
+
+def test_an_overlap_at_a_quarter_of_the_size_is_that_at_half():
+    im = scene(1)
+    for other in (crop(im), im.rotate(10), recolour(im), scene(2)):
+        a, b = view_of(im, im.size), view_of(other, other.size)
+        for found in by_keypoints(keypoints(a.grey), keypoints(b.grey), b.grey.shape[1]):
+            quick, slow = overlap(a, b, found), overlap(a, b, found, FINE)
+            assert quick[3:] == slow[3:] and np.allclose(quick[:3], slow[:3], atol=0.12)
+
+
+def test_the_mirror_may_be_asked_first():
+    a, b = scene(1), ImageOps.mirror(crop(scene(1)))
+    points = [keypoints(view_of(im, im.size).grey) for im in (a, b)]
+    one, other = (list(by_keypoints(*points, SIDE, first)) for first in (False, True))
+    assert other[0].mirrored and other[0].inliers > 15
+    assert [found.mirrored for found in one] == sorted(found.mirrored for found in one)
+    assert {(f.mirrored, f.matches) for f in one} == {(f.mirrored, f.matches) for f in other}
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_where_another_picture_lies_is_where_its_pixels_come_from(flip):
+    matrix = np.array([[0.8, 0.3, 9.0], [-0.3, 0.8, 21.0]])
+    h, w = 50, 70
+    _, mask = warp(np.zeros((h, w), np.float32), matrix, flip, (64, 80))
+    y, x = np.mgrid[:64, :80]
+    u, v = np.linalg.solve(matrix[:, :2], np.stack([x, y]).reshape(2, -1) - matrix[:, 2:])
+    inside = np.minimum(np.minimum(u, w - 1 - u), np.minimum(v, h - 1 - v)).reshape(64, 80)
+    assert (mask[inside > 3]).all() and not mask[inside < 0].any() and mask.any()
+
+
+def test_scale_is_that_of_areas():
+    m = np.array([[0.9, 0.2, 5.0], [-0.4, 1.3, -3.0]])
+    assert scale_of(m) == pytest.approx(np.sqrt(abs(np.linalg.det(m[:, :2]))))
+
+
+def test_lines_are_those_of_least_squares():
+    rng = np.random.default_rng(0)
+    u = rng.uniform(0, 255, (3, 400)).astype(np.float32)
+    v = np.array([[0.5], [1.2], [1.0]], np.float32) * u + rng.normal(0, 9, u.shape).astype(np.float32) + 7
+    use = (rng.random(u.shape) < 0.6).astype(np.float32)
+    slope, shift = _lines(u, v, use)
+    for k in range(3):
+        some = use[k] > 0
+        assert np.allclose((slope[k], shift[k]), np.polyfit(u[k][some], v[k][some], 1), atol=1e-2)
+    plain = np.full((1, 50), 80, np.float32)
+    slope, shift = _lines(plain, plain + 5, np.ones_like(plain))
+    assert (slope, shift) == (1, 5)  # of one colour there is no contrast to fit
 
 
 def test_rescaled_is_the_same_map_on_finer_pixels():
