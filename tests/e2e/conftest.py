@@ -156,8 +156,7 @@ def open_notebook(lab, tabs):
 
     yield opener
     for notebook in opened:
-        notebook.command("kernelmenu:shutdown")
-        time.sleep(0.5)
+        notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         notebook.page.close()
     assert errors == []
 
