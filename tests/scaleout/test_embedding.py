@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed; pi
 pytest.importorskip("ray.data", reason="Ray is not installed; pip install 'imgclean[ray]'")
 
 from imgclean.dataset.cleaned import content_digest  # noqa: E402
-from imgclean.dataset.images import open_image  # noqa: E402
+from imgclean.dataset.images import UnreadableImage, open_image  # noqa: E402
 from imgclean.dataset.items import Items  # noqa: E402
 from imgclean.features.activations import embed  # noqa: E402
 from imgclean.scaleout.embedding import embed_source  # noqa: E402
@@ -51,10 +52,10 @@ def spying(log: Path | None = None, wait: float = 0.0):
 
 
 def looked_at(log: Path, folder: Path) -> Counter:  # name of an image -> how often
-    digests = {
-        hashlib.blake2b(open_image(path).tobytes(), digest_size=8).hexdigest(): path.name
-        for path in folder.rglob("*.png")
-    }
+    digests = {}
+    for path in folder.rglob("*.png"):
+        with suppress(UnreadableImage):
+            digests[hashlib.blake2b(open_image(path).tobytes(), digest_size=8).hexdigest()] = path.name
     seen = (file.name.split("-")[0] for file in log.iterdir())
     return Counter(digests[digest] for digest in seen if digest in digests)
 
