@@ -132,7 +132,11 @@ def _stages(learn, items: Items, out: Path, min_similarity: float, workers: int,
 def _against(found: Pairs, truth: Pairs) -> dict:
     ours, true = (set(zip(p.i.tolist(), p.j.tolist(), strict=True)) for p in (found, truth))
     both = len(ours & true)
-    return {"pairs": len(ours), "recall": both / max(1, len(true)), "precision": both / max(1, len(ours))}
+    return {
+        "pairs": len(ours),
+        "recall": both / len(true) if true else None,  # there is nothing to find
+        "precision": both / len(ours) if ours else None,
+    }
 
 
 def _size(folder: Path) -> int:

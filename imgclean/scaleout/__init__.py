@@ -14,11 +14,11 @@ from ..find.keepers import check_keep
 
 if TYPE_CHECKING:
     import torch
-    from fastai.vision.all import Learner
     from PIL import Image
     from torch import nn
 
     from ..dataset.items import Items
+    from ..features.activations import Learner
     from ..find.groups import Groups
 
 NEEDED = "looking for duplicates on many machines needs Ray; pip install 'imgclean[ray]'"

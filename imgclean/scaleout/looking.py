@@ -25,7 +25,7 @@ from ..formatter import arch_name
 from .sources import Raw
 
 if TYPE_CHECKING:
-    from fastai.vision.all import Learner
+    from ..features.activations import Learner
 
 NOISE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
 
