@@ -140,6 +140,7 @@ def running(num_cpus: int | None = None) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        num_cpus = None if "RAY_ADDRESS" in os.environ else num_cpus  # that one has its own
         ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
