@@ -74,8 +74,8 @@ def test_fastai_is_used_only_where_a_learner_is(name):
     ]
     assert not heavy, f"{name} imports {heavy}"
     inside = [t for t in imports(name, FILES[name]) if t.split(".")[0] == "fastai"]
-    # `Items.dataloaders` hands a dataset back to fastai, and imports it when it is called.
-    assert not inside or name == "dataset/items.py"
+    # `Items.dataloaders` hands a dataset back to fastai, and imports it when it is called; Ray's workers get a Learner's model.
+    assert not inside or name in ("dataset/items.py", "scaleout/__init__.py", "scaleout/looking.py")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..features.activations import AdaptiveConcatPool2d
 from ..find.calibrate import check_precision
 from ..find.keepers import check_keep
 
@@ -23,6 +22,13 @@ if TYPE_CHECKING:
     from ..find.groups import Groups
 
 NEEDED = "looking for duplicates on many machines needs Ray; pip install 'imgclean[ray]'"
+
+
+def AdaptiveConcatPool2d(size: int) -> nn.Module:
+    "fastai's, imported where it is called: every worker imports this file, few need fastai."
+    from fastai.layers import AdaptiveConcatPool2d as Pool
+
+    return Pool(size)
 
 
 def find_duplicates_ray(

@@ -144,8 +144,9 @@ def _looked_at(copies: Planted, pairs: Pairs, numbering: Numbering, images: Imag
 
 def as_json(learnt: Calibration) -> dict:
     "What the report keeps of a calibration; all but the probabilities of the candidates."
-    said = {name: getattr(learnt, name) for name in ("cut", "min_precision", "precision", "recall", "edits")}
-    return said | {"same": learnt.same.tolist(), "other": learnt.other.tolist()}
+    said = {"cut": learnt.cut, "min_precision": learnt.min_precision}
+    lists = {name: list(getattr(learnt, name)) for name in ("precision", "recall", "edits")}
+    return said | lists | {"same": learnt.same.tolist(), "other": learnt.other.tolist()}
 
 
 def from_json(said: dict) -> Calibration:

@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..dataset.stored import read_json
 from ..find.best import Best
 from ..find.clusters import first_shared
 from ..find.pairs import Pairs
 from ..find.similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from ..find.tiles import ROUNDING
 from .clustering import Clusters, default_size
-from .tables import Numbering, begin, column_of, finish, matrix, number_rows, write_table
+from .tables import SETTINGS, Numbering, begin, column_of, finish, matrix, number_rows, write_table
 from .tasks import each, n_cpus, parts_dataset, parts_in
 
 METHODS = ("clusters", "exact")
@@ -138,7 +139,10 @@ def join(
     if clusters is not None and method == "clusters":
         size = clusters.max_cluster_size
     blocks = None if method == "exact" else clusters.blocks.tolist()
-    settings = settings | {"rows": numbering.fingerprint, "method": method, "size": size, "blocks": blocks}
+    settings = settings | {
+        "rows": numbering.fingerprint, "method": method, "size": size, "blocks": blocks,
+        "clusters": blocks and read_json(clusters.folder / SETTINGS),
+    }  # fmt: skip
     folder = out / "join"
     done = begin(folder, settings)
     if done is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from ..find.keepers import check_keep
 from ..find.pairs import Pairs, check_parquet
 from ..find.similarity import cosines
 from .calibrating import from_json
-from .images import Images, items_of, place_of
+from .images import UNPACKED, Images, items_of, place_of, unpack
 from .tables import Numbering, begin, fingerprint_of, finish, number_rows, write_table
 from .tasks import each, take_rows
 from .verifying import as_check
@@ -79,22 +80,23 @@ def write_results(
     if not vectors.exists():
         with written_whole(vectors) as f:
             np.save(f, take_rows(numbering, members))
-    jobs = (
-        (
-            f"part-{k:06}.parquet",
-            ks,
-            numbering.ids.take(pa.array(ks)).to_pylist(),
-            some,
-            np.isin(ks, protected),
-        )
-        for k, (ks, some) in enumerate(_with_pairs(batches, pairs))
+    todo = [
+        (f"part-{k:06}.parquet", *some)
+        for k, some in enumerate(_with_pairs(batches, pairs))
         if not (folder / f"part-{k:06}.parquet").exists()
+    ]
+    if todo:
+        images = unpack(images, numbering.ids.take(pa.array(members)).to_pylist(), out / UNPACKED)
+    jobs = (
+        (name, ks, numbering.ids.take(pa.array(ks)).to_pylist(), some, np.isin(ks, protected))
+        for name, ks, some in todo
     )
     verified = checks is not None
     for _ in each(_group_batch, jobs, folder, out, members, images, keep, verified):
         pass
     groups = _write_groups(out, folder)
     finish(folder, {"groups": groups})
+    shutil.rmtree(out / UNPACKED, ignore_errors=True)
     report = _report(out, embeddings, numbering, pairs, images, groups, keep, len(protected), about or {})
     report["seconds"]["group"] = perf_counter() - start
     with written_whole(out / REPORT) as f:
@@ -130,7 +132,8 @@ def _write_pairs(out: Path, numbering: Numbering, pairs: Pairs, checks: pa.Table
 
 def _batches(n: int, pairs: Pairs) -> np.ndarray:  # (len(pairs),) int64
     "A batch for each pair; images that a chain of pairs connects are in one."
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs.i, pairs.j)), shape=(n, n))
+    ends = pairs.i.astype(np.int32), pairs.j.astype(np.int32)  # scipy before 1.16 takes no others
+    graph = coo_array((np.ones(len(pairs), np.int8), ends), shape=(n, n))
     label = connected_components(graph, directed=False)[1]
     members = np.unique(np.concatenate([pairs.i, pairs.j]))
     size = np.bincount(label[members], minlength=label.max(initial=0) + 1)

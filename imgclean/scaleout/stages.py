@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from .clustering import Clusters
 from .embedding import Watch
 from .images import Images
 from .joining import join_pairs
-from .sources import IMAGES, Source, fetch
+from .sources import IMAGES, TARS, Raw, Source, fetch, tar_of
 from .tables import DONE, number_rows
 from .verifying import verify, with_linked
 
@@ -43,8 +44,20 @@ def images_of(source: Source) -> Images:
     "Where the files of a source's images are."
     if source.kind == IMAGES and "://" not in source.uri:
         return Images(root=Path(source.uri))
-    # Names of images are their ids; those of tars and tables are needed.
-    return Images(fetch=partial(fetch, replace(source, names=()) if source.kind == IMAGES else source))
+    if source.kind == IMAGES:
+        return Images(fetch=partial(fetch, replace(source, names=())))  # its names are the ids
+    return Images(
+        fetch=partial(fetch, source), shards=source.names, fetch_from=partial(_of_shard, source),
+        shard_of=tar_of if source.kind == TARS else _unknown,
+    )  # fmt: skip
+
+
+def _of_shard(source: Source, name: str, ids: list[str]) -> Iterator[Raw]:
+    return fetch(replace(source, names=(name,)), ids)
+
+
+def _unknown(_: str) -> None:
+    "A table's ids may be texts of its own."
 
 
 def alike(

@@ -121,7 +121,7 @@ def begin(folder: Path, settings: dict) -> dict | None:
 
 def finish(folder: Path, said: dict) -> dict:
     "Notes that the stage is done and what it says of itself, and returns that; what killed workers left half is removed."
-    for half in folder.glob(".*"):
+    for half in folder.rglob(".*"):
         half.unlink(missing_ok=True)
     _write_json(folder / DONE, said)
     return said

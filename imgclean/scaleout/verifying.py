@@ -16,7 +16,7 @@ from ..find.pairs import Pairs
 from ..find.similarity import cosines
 from ..find.stages import linked_pairs
 from ..find.verify import Check, neighbours_together, verify_pairs
-from .images import Images
+from .images import UNPACKED, Images, unpack
 from .tables import Numbering, begin, finish, write_table
 from .tasks import each, take_rows
 
@@ -45,11 +45,11 @@ def verify(
     order = neighbours_together(pairs, len(numbering))
     batches = [order[k : k + BATCH] for k in range(0, len(order), BATCH)]
     names = [_name(numbering, pairs, batch) for batch in batches]
-    jobs = (
-        _job(numbering, name, pairs, batch)
-        for name, batch in zip(names, batches, strict=True)
-        if not (folder / name).exists()
-    )
+    todo = [(name, batch) for name, batch in zip(names, batches, strict=True) if not (folder / name).exists()]
+    if todo:
+        ends = np.unique(np.concatenate([ks[batch] for _, batch in todo for ks in (pairs.i, pairs.j)]))
+        images = unpack(images, numbering.ids.take(pa.array(ends)).to_pylist(), out / UNPACKED)
+    jobs = (_job(numbering, name, pairs, batch) for name, batch in todo)
     for _ in each(_check_batch, jobs, folder, images):
         pass
     finish(folder, {})

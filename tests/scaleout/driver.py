@@ -7,9 +7,11 @@ import ray
 import test_kills
 from conftest import start
 
+from imgclean.scaleout import quiet
 from imgclean.scaleout.clustering import cluster
 
 embeddings, out, note = map(Path, sys.argv[1:])
+quiet()
 start(ray)
-clusters = cluster(embeddings, out, n_clusters=4, max_cluster_size=60)
+clusters = cluster(embeddings, out, n_clusters=4, max_cluster_size=120)
 test_kills.join(embeddings, out, clusters, test_kills.Victim(note))

@@ -12,11 +12,12 @@ from brute import check_pairs, cosines, lower
 from fakes import files, names, vectors, write_embeddings
 
 from imgclean.find.clusters import cluster_pairs
+from imgclean.find.kmeans import KMeans
 from imgclean.find.pairs import Pairs
 from imgclean.find.similarity import similar_pairs
-from imgclean.scaleout.clustering import cluster
+from imgclean.scaleout.clustering import CENTROIDS, Clusters, cluster
 from imgclean.scaleout.joining import Alike, Rows, _scattered, _slices, join_pairs
-from imgclean.scaleout.tables import number_rows
+from imgclean.scaleout.tables import begin, number_rows
 
 LOW = 0.85
 
@@ -51,24 +52,22 @@ def test_pairs_within_clusters_are_those_of_one_machine(small, small_ray):
     assert found.left_out == 0
 
 
-def test_a_cluster_with_half_of_all_images_is_split_and_loses_nothing(tmp_path, small_ray, monkeypatch):
+def test_a_cluster_with_half_of_all_images_is_split_and_loses_nothing(tmp_path, small_ray):
     x = vectors(240, copies=30)
     half = np.random.default_rng(1).permutation(240)[:120]
     x[half] = vectors(1, seed=5) + 0.1 * np.random.default_rng(2).normal(size=(120, 24)).astype(np.float32)
     embeddings = write_embeddings(tmp_path / "embeddings", names(240), x)
-    whole = cluster(embeddings, tmp_path / "whole", n_clusters=3, n_assign=2)
-    wanted = join_pairs(embeddings, tmp_path / "whole", min_similarity=0.97, clusters=whole)
-    split = cluster(embeddings, tmp_path / "split", n_clusters=3, n_assign=2, max_cluster_size=50)
+    split = cluster(embeddings, tmp_path, n_clusters=3, n_assign=2, max_cluster_size=50)
     assert split.sizes.max() >= 120 and (split.blocks > 1).any()
-    found = join_pairs(embeddings, tmp_path / "split", min_similarity=0.97, clusters=split)
-    assert list(found) == list(wanted) and len(found) > 200
-    assert not (tmp_path / "split/join/blocks").exists()
+    found = join_pairs(embeddings, tmp_path, min_similarity=0.97, clusters=split)
+    kmeans = KMeans.load(split.folder / CENTROIDS)
+    same(found, cluster_pairs(x, min_similarity=0.97, n_assign=2, kmeans=kmeans))
+    assert len(found) > 200
+    assert not (tmp_path / "join/blocks").exists()
 
 
 @pytest.mark.parametrize("sizes", [[5000, 10], [101], [100]])
 def test_no_two_blocks_hold_more_than_a_task_may(sizes):
-    from imgclean.scaleout.clustering import Clusters
-
     clusters = Clusters(Path(), np.array(sizes), 100)
     for size, blocks in zip(sizes, clusters.blocks.tolist(), strict=True):
         assert (blocks == 1) == (size <= 100)
@@ -136,6 +135,17 @@ def test_what_is_done_is_not_done_again(small, small_ray):
     again = {path: path.stat().st_mtime_ns for path in (out / "join/edges").iterdir()}
     assert [path for path in times if again[path] != times[path]] == [gone]
     assert files(out) == before
+
+
+def test_other_clusters_are_joined_anew(small, monkeypatch):
+    _, embeddings, out = small
+    joined = []
+    monkeypatch.setattr("imgclean.scaleout.joining._by_clusters", lambda *args: joined.append(args) or 0)
+    clusters = Clusters(out / "clusters", np.array([150, 150]), 400)
+    for seed in (0, 0, 1):
+        begin(clusters.folder, {"seed": seed})
+        join_pairs(embeddings, out, min_similarity=0, clusters=clusters)
+    assert len(joined) == 2
 
 
 @pytest.mark.parametrize(

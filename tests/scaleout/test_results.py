@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from functools import partial
 
 import nbformat
@@ -12,6 +13,7 @@ pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install '
 
 from fakes import files, names, vectors, write_embeddings
 from pictures import picture
+from ray import cloudpickle
 from typer.testing import CliRunner
 
 from imgclean.cli import app
@@ -25,6 +27,7 @@ from imgclean.scaleout.images import Images
 from imgclean.scaleout.results import is_results, protected_rows, read_results, write_results
 from imgclean.scaleout.tables import number_rows
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 LOW = 0.9
 ABOUT = {"settings": {"score": "cosine"}, "seconds": {"embed": 1.5}}
 

@@ -46,10 +46,11 @@ def test_a_stage_goes_on_with_its_own_settings_and_begins_anew_with_others(tmp_p
     folder = tmp_path / "stage"
     assert begin(folder, {"k": 1}) is None
     (folder / "part").write_text("x")
-    (folder / ".half").write_text("x")
+    (folder / "edges").mkdir()
+    (folder / "edges/.half").write_text("x")
     assert begin(folder, {"k": 1}) is None and (folder / "part").exists()
     assert finish(folder, {"n": 3}) == begin(folder, {"k": 1}) == {"n": 3}
-    assert not (folder / ".half").exists()
+    assert not (folder / "edges/.half").exists()
     assert begin(folder, {"k": 2}) is None and not (folder / "part").exists()
 
 

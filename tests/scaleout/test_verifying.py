@@ -1,3 +1,4 @@
+import sys
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install '
 
 from fakes import names, vectors, write_embeddings
 from pictures import picture
+from ray import cloudpickle
 
 from imgclean.dataset.items import Items
 from imgclean.find.pairs import Pairs
@@ -17,6 +19,7 @@ from imgclean.scaleout.images import Images
 from imgclean.scaleout.tables import number_rows
 from imgclean.scaleout.verifying import LINKED, as_check, verify, with_linked
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 N = 12
 
 
