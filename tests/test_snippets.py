@@ -23,6 +23,8 @@ LANGUAGES = {"python", "bash", "json", "text", "toml", "csv", "html"}
 DOORS = ("imgclean", "python -m imgclean.benchmark")
 # Blocks marked `no-run`, as "page: first line" -> why; the test prints them.
 NOT_RUN = {
+    "scale.md: pip install 'imgclean[ray]'": "needs Ray and a bucket",
+    "scale.md: from imgclean.all import *": "needs Ray and a bucket",
     'decisions.md: {"imgclean": "decisions", "version": 1,': "digests are shortened",
 }
 # Lines in bash blocks that are parsed or left alone, by how they begin -> why; the test prints them.

@@ -263,8 +263,10 @@ class Simulation:
         for node in (*self.nodes, self.driver):
             self._dismiss(node)
         self.ended += self.running
-        left = sum(float(stage.left.sum()) for stage in self.running)
-        self.from_disk = self.spilled / left if left else 0.0
+        left = sum(
+            float(stage.tasks.left.sum()) for stage in self.running
+        )  # not what was made again for them
+        self.from_disk = min(1.0, self.spilled / left) if left else 0.0
         if not left:
             for node in self.nodes:
                 node.stored = 0.0

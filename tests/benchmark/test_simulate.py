@@ -114,11 +114,15 @@ def test_what_lay_in_the_store_of_a_lost_node_is_made_again():
     made = 80 / NODES  # tasks of the shuffle that this node had done
     assert found["tasks_done_again"] == made + 2 * CORES
     assert found["hours"] * 3600 == pytest.approx(150 + (500 + 10 * made) / 6, abs=20)
-    kept = play([replace_left(shuffle), after], losses=[(150.0, 2)], faults=Faults(back=1e9))
+    later = Tasks("verify", "core", np.full(80, 10.0), fetched=1e6)
+    small = replace(FREE, disk=1e9, memory=1e5)  # so that it all goes to disk
+    found = play([shuffle, after, later], small, losses=[(150.0, 2)], faults=Faults(back=1e9))
+    assert found["bytes_spilled"] > 0 and found["stages"]["verify"]["utilisation"]["disk"] == 0
+    kept = play([without_left(shuffle), after], losses=[(150.0, 2)], faults=Faults(back=1e9))
     assert kept["hours"] * 3600 == pytest.approx(150 + 500 / 6, abs=20)
 
 
-def replace_left(tasks):
+def without_left(tasks):
     return Tasks(tasks.stage, tasks.on, tasks.seconds)
 
 
