@@ -1,5 +1,6 @@
 """Marks for tests of what only some systems offer; each is skipped elsewhere with its reason."""
 
+import os
 import sys
 
 import pytest
@@ -13,3 +14,7 @@ names_of_any_character = pytest.mark.skipif(
 links = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows makes symbolic links for administrators alone"
 )
+# Ray needs fifteen seconds of a free core to start, and gives up after that.
+RAY_ASKED = bool(os.environ.get("IMGCLEAN_TEST_RAY"))
+WHY_NO_RAY = "starts Ray, which wants the machine for itself; IMGCLEAN_TEST_RAY=1 runs it"
+ray = pytest.mark.skipif(not RAY_ASKED, reason=WHY_NO_RAY)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..features.activations import Learner
     from ..find.groups import Groups
 
+NOT_STARTED = (
+    "Ray did not start; it gives up after some fifteen seconds on a busy machine: try again when less else runs, "
+    "or start it by `ray start --head` and set RAY_ADDRESS=auto"
+)
 NEEDED = "looking for duplicates on many machines needs Ray; pip install 'imgclean[ray]'"
 
 
@@ -136,7 +140,7 @@ def find_duplicates_ray(
 def running(num_cpus: int | None = None) -> Iterator[None]:
     """Ray, quiet: the one that runs, the one that RAY_ADDRESS names, or one of our own until the block ends, with `num_cpus`.
 
-    Raises `ImportError` where it is not installed.
+    Raises `ImportError` where it is not installed, `ConnectionError` where it does not start.
     """
     try:
         import ray.data
@@ -147,7 +151,13 @@ def running(num_cpus: int | None = None) -> Iterator[None]:
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         num_cpus = None if "RAY_ADDRESS" in os.environ else num_cpus  # that one has its own
-        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            ray.init(
+                num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
+        except Exception as err:  # Ray raises a bare one
+            ray.shutdown()
+            raise ConnectionError(NOT_STARTED) from err
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+import systems
 from pictures import write_pictures
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -14,6 +15,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: beside other
 @pytest.fixture(scope="session")
 def small_ray():
     "A small Ray, see `start`."
+    if not systems.RAY_ASKED:
+        pytest.skip(systems.WHY_NO_RAY)
     ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'imgclean[ray]'")
     pytest.importorskip("ray.data", reason="Ray Data is not installed; pip install 'imgclean[ray]'")
     from imgclean.scaleout import quiet

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import systems
 from pictures import write_pictures
 from typer.testing import CliRunner
 
@@ -25,6 +26,19 @@ def test_without_ray_one_line_says_what_to_install(shop, tmp_path, monkeypatch):
     assert result.stderr == (
         "imgclean: looking for duplicates on many machines needs Ray; pip install 'imgclean[ray]'\n"
     )
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line(shop, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'imgclean[ray]'")
+
+    def init(**_):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    result = run.invoke(app, ["find", str(shop), "--engine", "ray", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("imgclean: Ray did not start") and len(result.stderr.splitlines()) == 1
 
 
 def test_nobody_starts_ray_unasked(shop):
@@ -132,6 +146,7 @@ cluster.shutdown()
 """
 
 
+@systems.ray
 def test_a_node_that_is_lost_costs_nothing(photos, tmp_path):
     pytest.importorskip("ray.data", reason="Ray is not installed; pip install 'imgclean[ray]'")
     from test_embedding import network, of_one_machine, spying, written
