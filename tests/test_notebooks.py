@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import systems
 from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 
@@ -29,11 +28,7 @@ def kernel():
     asyncio.run(manager.shutdown_kernel(now=True))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=systems.ray if p.stem.startswith("08") else ()) for p in NOTEBOOKS],
-    ids=lambda p: p.stem,
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(path, tmp_path, kernel):
     nb = nbformat.read(shutil.copy(path, tmp_path), as_version=4)
     nb.cells.insert(0, nbformat.v4.new_code_cell(FRESH.format(tmp_path)))
@@ -70,11 +65,7 @@ def test_notebook_runs(path, tmp_path, kernel):
         assert any("the model had seen none of the 13 images" in t for t in texts)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=systems.ray if p.stem.startswith("08") else ()) for p in NOTEBOOKS],
-    ids=lambda p: p.stem,
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_is_stripped(path):
     nb = nbformat.read(path, as_version=4)
     nbformat.validate(nb)
