@@ -127,16 +127,8 @@ class Notebook:
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def tabs(chrome):
-    "A window whose tabs share a cache: JupyterLab's scripts are fetched and compiled once."
-    window = chrome.new_context(viewport=dict(width=1300, height=1000))
-    yield window
-    window.close()
-
-
 @pytest.fixture
-def open_notebook(lab, tabs):
+def open_notebook(lab, chrome):
     "Open cells (or a notebook file) in JupyterLab; afterwards its kernel is shut down and no page error is left."
     url, work = lab
     opened, errors = [], []
@@ -149,7 +141,7 @@ def open_notebook(lab, tabs):
             nb.cells = [nbformat.v4.new_code_cell(code) for code in cells]
         nb.metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")
         nbformat.write(nb, work / name)
-        page = tabs.new_page()
+        page = chrome.new_page(viewport=dict(width=1300, height=1000))
         page.on("pageerror", lambda e: "/static/notebook/" in (e.stack or "") or errors.append(str(e)))
         opened.append(Notebook(page, url, name, app).open())
         return opened[-1]
