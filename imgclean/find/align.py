@@ -129,7 +129,7 @@ def directly(a: View, b: View) -> tuple[float, Alignment]:
     target = np.roll(CORNERS, best % 4, axis=0)  # a quarter turn to the left
     source, target = (c * _wh(v.grey) - 0.5 for c, v in ((CORNERS, b), (target, a)))
     matrix = cv2.getAffineTransform(source[:3].astype(np.float32), target[:3].astype(np.float32))
-    return float(scores[best]), Alignment(matrix, best >= 4)
+    return float(scores[best]), Alignment(matrix, bool(best >= 4))
 
 
 def overlap(a: View, b: View, found: Alignment, size: float = COMPARED) -> Overlap:

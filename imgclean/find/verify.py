@@ -258,7 +258,7 @@ def weigh(
     seen = overlap(a, b, found) if thumb > 0.4 else NOWHERE
     if seen.ncc > 0.97 and seen.agree > 0.97 and seen.texture > 0.3:  # keypoints would say the same
         return Evidence(cosine, True, 0, 0, seen), found
-    for guess in by_keypoints(*points(), b.grey.shape[1], first=found.mirrored and seen.agree > 0.5):
+    for guess in by_keypoints(*points(), b.grey.shape[1], first=bool(found.mirrored and seen.agree > 0.5)):
         other = overlap(a, b, guess)
         if _worth(guess, other) > _worth(found, seen):
             found, seen = guess, other

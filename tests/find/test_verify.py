@@ -1,4 +1,5 @@
 import ctypes
+import json
 import os
 import sys
 import threading
@@ -72,6 +73,7 @@ def test_what_was_done_is_named(check, what):
     assert found.probability > 0.9 and found.what == what.strip()
     assert found.grade == ("re-encoded" if what.startswith("resized") else "edited")
     assert found.mirrored == what.startswith(("mirrored", "flipped"))
+    assert json.loads(json.dumps(found))[4] is found.mirrored  # the cache keeps it as JSON
 
 
 @pytest.mark.parametrize("quality", [10, 30])

@@ -18,7 +18,7 @@ from fastai.layers import AdaptiveConcatPool2d
 from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
 from networks import resnet10
 from pictures import picture, write_pictures
-from test_sources import write_parquet, write_tar
+from test_scale_sources import write_parquet, write_tar
 
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed; pip install 'imgclean[ray]'")
 pytest.importorskip("ray.data", reason="Ray is not installed; pip install 'imgclean[ray]'")
