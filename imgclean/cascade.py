@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 NEIGHBOURS = 4  # of each image, and as many by whitened vectors: more true pairs than 10, in half as many (docs/benchmarks.md)
 HASHED = 100_000  # images up to which every two perceptual hashes are compared
 PLANTED = 200  # copies
+SURE = 0.9  # probability from which a pair joins two groups whatever else they hold
 UNCALIBRATED = 0.5  # probability that a pair needs where there are too few images to plant copies among
 
 
@@ -80,7 +81,7 @@ def find_duplicates(
     Raises `NoPictures` where no file can be opened.
     """
     check_precision(min_precision)  # before the long work
-    watch = _Watch()
+    watch = Watch()
     contents, stages = _by_hashes(items, num_workers, progress)
     watch.lap("hash")
     with planted(items, look, PLANTED, seed) as copies:
@@ -112,16 +113,18 @@ def find_duplicates(
     return Found(ranked.above(cut), ranked, looks, cut, calibration, watch.seconds)
 
 
-class _Watch:
-    "Seconds of each stage"
+class Watch:
+    "Seconds by name"
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
         self.at = perf_counter()
 
     def lap(self, name: str) -> None:
+        "What has passed since the last lap belongs to `name`."
         now = perf_counter()
-        self.seconds[name], self.at = now - self.at, now
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.at
+        self.at = now
 
 
 def _by_hashes(

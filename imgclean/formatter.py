@@ -14,7 +14,7 @@ from fastai.vision.all import DataLoaders, Learner
 from torch import nn
 
 from . import __version__
-from .cascade import Found, NoPictures, find_duplicates
+from .cascade import SURE, Found, NoPictures, find_duplicates
 from .dataset.facts import Facts, protected_items, with_frames_noted
 from .dataset.items import Items
 from .dataset.sources import read_source
@@ -33,7 +33,6 @@ from .given import with_defaults
 
 log = logging.getLogger(__name__)
 MIN_PRECISION = 0.99
-SURE = 0.9  # probability from which a pair joins two groups whatever else they hold
 # Measured in docs/benchmarks.md: at this cosine the packaged backbone joined no two different photos.
 MIN_SIMILARITY = 0.85
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -82,14 +82,9 @@ def _on_ray(
         with _clock() as clocks[name]:
             return work()
 
-    cluster_of_ours = running(num_cpus=workers)
-    with peak_memory() as peak:
-        timed("start", cluster_of_ours.__enter__)
-        try:
-            found = _stages(learn, items, out, min_similarity, workers, timed)
-        finally:
-            cluster_of_ours.__exit__(None, None, None)
-    seen, clusters, ways = found
+    with peak_memory() as peak, ExitStack() as ours:
+        timed("start", lambda: ours.enter_context(running(num_cpus=workers)))
+        seen, clusters, ways = _stages(learn, items, out, min_similarity, workers, timed)
     n, embeddings = len(items), out / "embeddings"
     said = {way: json.loads((out / way / "join" / "done.json").read_text()) for way in ways}
     return {

@@ -84,9 +84,10 @@ def find_duplicates_ray(
     check_keep(keep)
     out = Path(out).absolute()
     with running():
+        from ..cascade import Watch
         from ..formatter import MIN_PRECISION
         from .clustering import cluster
-        from .embedding import Watch, embed_source, made_with
+        from .embedding import embed_source, made_with
         from .looking import Model, look_with
         from .results import read_results, write_results
         from .sources import find_source

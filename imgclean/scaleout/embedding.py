@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ import ray.data
 import torch
 from tqdm.auto import tqdm
 
+from ..cascade import Watch
 from ..dataset.stored import read_json, written_whole
 from ..features.inputs import Looked
 from ..features.precision import CHUNK
@@ -292,20 +292,6 @@ def ids_in(folder: Path) -> Iterator[str]:
 
 def _rows_in(folder: Path) -> int:
     return sum(pq.read_metadata(file).num_rows for file in folder.glob("part-*.parquet"))
-
-
-class Watch:
-    "Seconds by name"
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-        self.at = perf_counter()
-
-    def lap(self, name: str) -> None:
-        "What has passed since the last lap belongs to `name`."
-        now = perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.at
-        self.at = now
 
 
 WORK = ("read", "decode", "see", "write")

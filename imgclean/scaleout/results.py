@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .. import __version__
-from ..cascade import Found
+from ..cascade import SURE, Found
 from ..dataset.facts import Facts
 from ..dataset.items import Items, Unreadable
 from ..dataset.origin import Origin, of_source
@@ -43,7 +43,6 @@ PAIRS, GROUPS, LIST, REPORT, IMAGES = (
 )
 KIND, VERSION = "duplicates", 1
 BATCH = 2000  # images whose groups a task makes
-SURE = 0.9  # probability from which a pair joins two groups whatever else they hold
 
 
 def write_results(

@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..cascade import UNCALIBRATED
+from ..cascade import UNCALIBRATED, Watch
 from ..dataset.stored import read_json
 from ..find.pairs import Pairs
 from .calibrating import Look, learn_cut
 from .candidates import EXACT, find_candidates
 from .clustering import Clusters
-from .embedding import Watch
 from .images import Images
 from .joining import join_pairs
 from .sources import IMAGES, TARS, Raw, Source, fetch, tar_of
