@@ -10,7 +10,7 @@ from .best import Best
 from .choose import CLUSTERS_RECALL, Choice, choose_method, exact_memory
 from .kmeans import KMeans
 from .linkage import stars
-from .pairs import Pairs
+from .pairs import Pairs, check_similarity
 from .similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from .tiles import Rows, same_width
 
@@ -214,8 +214,7 @@ def _with_left_out(found: Pairs, more: int) -> Pairs:
 
 
 def _check(min_similarity: float, n_assign: int, max_pairs: int | None) -> None:
-    if not -1 <= min_similarity <= 1:
-        raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+    check_similarity(min_similarity)
     if n_assign < 1:
         raise ValueError(f"n_assign is {n_assign}; a row goes to at least one cluster")
     if max_pairs is not None and max_pairs < 1:

@@ -10,7 +10,7 @@ import numpy as np
 from ..dataset.stored import load_arrays, save_arrays
 from .best import Best
 from .hamming import count_bits
-from .pairs import Pairs
+from .pairs import Pairs, check_similarity
 from .similarity import MAX_PAIRS, similar_pairs
 from .tiles import ROUNDING, SHORTEST, Rows
 
@@ -112,8 +112,7 @@ class LSHIndex:
         counts pairs of a crowded bucket again in each table. Memory beside the index does not grow with the
         buckets' sizes.
         """
-        if not -1 <= min_similarity <= 1:
-            raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+        check_similarity(min_similarity)
         if max_pairs is not None and max_pairs < 1:
             raise ValueError(f"max_pairs is {max_pairs}; ask for at least one pair")
         keep = Best(

@@ -102,6 +102,12 @@ class Pairs:
         return cls.from_df(pd.read_parquet(path))
 
 
+def check_similarity(min_similarity: float) -> None:
+    "Raises `ValueError` for what no cosine is."
+    if not -1 <= min_similarity <= 1:
+        raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+
+
 def check_parquet() -> None:
     "Raises `ImportError` where nothing can read or write parquet."
     if not (find_spec("pyarrow") or find_spec("fastparquet")):

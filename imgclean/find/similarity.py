@@ -11,7 +11,7 @@ from .best import Best
 from .choose import free_memory
 from .join import Join
 from .nearest import Nearest
-from .pairs import Pairs
+from .pairs import Pairs, check_similarity
 from .tiles import ROUNDING, Rows, same_width
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def _lowest(min_similarity: float | None, max_distance: float | None, metric: st
         return 1 - max_distance**2 / 2
     if min_similarity is None:
         return -1.0
-    if not -1 <= min_similarity <= 1:
-        raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+    check_similarity(min_similarity)
     return float(min_similarity)
 
 

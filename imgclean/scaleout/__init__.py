@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..find.calibrate import check_precision
 from ..find.keepers import check_keep
+from ..find.pairs import check_similarity
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +78,8 @@ def find_duplicates_ray(
         )
     if min_precision is not None and min_similarity is not None:
         raise ValueError("min_precision is given with min_similarity, which cuts by cosine; give one of them")
-    if min_similarity is not None and not -1 <= min_similarity <= 1:
-        raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+    if min_similarity is not None:
+        check_similarity(min_similarity)
     if min_precision is not None:
         check_precision(min_precision)
     check_keep(keep)

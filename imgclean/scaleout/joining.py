@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ..dataset.stored import read_json
 from ..find.best import Best
 from ..find.clusters import first_shared
-from ..find.pairs import Pairs
+from ..find.pairs import Pairs, check_similarity
 from ..find.similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from ..find.tiles import ROUNDING
 from .clustering import Clusters, default_size
@@ -110,8 +110,7 @@ def join_pairs(
     Scores are cosines computed in float64, so that they do not depend on the blocks. What is in `out` already is not
     done again: each task writes a file of its own.
     """
-    if not -1 <= min_similarity <= 1:
-        raise ValueError(f"min_similarity is {min_similarity}; a cosine lies between -1 and 1")
+    check_similarity(min_similarity)
     numbering = number_rows(embeddings)
     kind = Alike(min_similarity, max_pairs or 0)
     settings = {"min_similarity": min_similarity, "max_pairs": max_pairs}
