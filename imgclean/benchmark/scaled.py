@@ -110,17 +110,19 @@ def _stages(learn, items: Items, out: Path, min_similarity: float, workers: int,
     from ..scaleout.looking import Model
     from ..scaleout.results import write_results
     from ..scaleout.sources import find_source
+    from ..scaleout.tables import number_rows
 
     embeddings, ways = out / "embeddings", {}
     model = Model.of(learn, None, None, None, AdaptiveConcatPool2d, 1, None, 64)
     source = timed("list", lambda: find_source(items.root))
     seen = timed("embed", lambda: embed_source(source, out, model, concurrency=workers, progress=False))
-    clusters = timed("cluster", lambda: cluster(embeddings, out))
+    numbering = number_rows(embeddings)
+    clusters = timed("cluster", lambda: cluster(numbering, out))
     for way in ("clusters", "exact"):
         ways[way] = timed(f"compare_{way}", lambda way=way: join_pairs(
-            embeddings, out / way, min_similarity=min_similarity, method=way, clusters=clusters
+            numbering, out / way, min_similarity=min_similarity, method=way, clusters=clusters
         ))  # fmt: skip
-    timed("write", lambda: write_results(embeddings, out, ways["clusters"], Images(root=items.root)))
+    timed("write", lambda: write_results(numbering, out, ways["clusters"], Images(root=items.root)))
     return seen, clusters, ways
 
 

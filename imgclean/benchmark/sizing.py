@@ -15,7 +15,8 @@ MAPPED = 2**30  # bytes that a task of the shuffle cuts into shards: ray.data's 
 SAMPLE, ITERATIONS = 64, 10  # rows for each centroid, rounds: find/kmeans.py
 GROUPED = 2000  # images whose groups a task makes: scaleout/results.py
 COPIES = 3  # of a cluster's vectors that a task holds: as it came, in order, and what the join makes of them
-PARTITION = 2**28  # bytes of vectors in a partition of the shuffle: scaleout/joining.py
+PARTITION = 2**28  # bytes of vectors in a partition of the shuffle: scaleout/tasks.py
+LARGEST = 2**30  # the same where there are more than `RETURNED`
 TASK = 2**29  # bytes of vectors that a task compares: scaleout/clustering.py
 PART = 512  # images in a file of embeddings: scaleout/embedding.py
 ROW = 200  # bytes of the driver's memory for an image: name, digest, places, numbers: scaleout/sources.py, tables.py
@@ -55,7 +56,7 @@ class Dataset:
     n_assign: int = 3
     sample: int = 0  # rows that the centroids are learnt from; 0: 64 for each
     max_cluster_size: int = 0  # rows; 0: as many as have 512 MB of vectors
-    num_partitions: int = 0  # of the shuffle; 0: of 256 MB each
+    num_partitions: int = 0  # of the shuffle; 0: see `scaleout.tasks.partitions`
     neighbours: float = 12.0  # pairs an image that the join finds, of which the best are kept
     candidates: float = 3.1  # pairs an image that are looked at again; 0: a cut by cosine alone
     grouped: float = 0.3  # share of the images that are in groups
@@ -80,7 +81,8 @@ class Dataset:
 
     @property
     def partitions(self) -> int:
-        return self.num_partitions or ceil(self.shuffled / PARTITION)
+        fine, coarse = ceil(self.shuffled / PARTITION), ceil(self.shuffled / LARGEST)
+        return self.num_partitions or min(fine, max(RETURNED, coarse))
 
     @property
     def shards(self) -> int:  # objects
@@ -210,8 +212,10 @@ def _pairs(data: Dataset, rates: Rates, slots: int) -> list[Tasks]:
         join(data, slots, rates),
         Tasks("merge", "driver", np.array([found / rates.merge]), fetched=found * EDGE, held=known),
         _batches("verify", looks, BATCH, rates.verify, 2 * data.image_bytes, slots),
-        _batches("groups", members, GROUPED, rates.groups, data.image_bytes, slots),
-    ]
+        # Through the driver to a file, for the tasks that follow.
+        Tasks("vectors", "driver", np.zeros(1), fetched=members * data.row, sent=members * data.row, held=known),
+        _batches("groups", members, GROUPED, rates.groups, data.image_bytes + data.row, slots),
+    ]  # fmt: skip
 
 
 def _batches(stage: str, count: float, size: int, rate: float, n_bytes: float, slots: int) -> Tasks:
@@ -223,7 +227,7 @@ def _batches(stage: str, count: float, size: int, rate: float, n_bytes: float, s
 
 def driver_row(data: Dataset) -> float:  # bytes
     "What the driver holds for each image."
-    return ROW + (NEAREST if data.candidates else 0) + data.grouped * data.row
+    return ROW + (NEAREST if data.candidates else 0)
 
 
 def _files(data: Dataset, slots: int) -> tuple[np.ndarray, int]:

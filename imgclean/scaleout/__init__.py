@@ -56,6 +56,8 @@ def find_duplicates_ray(
     n_clusters: int | None = None,  # default: √n
     n_assign: int = 3,  # clusters of each image
     max_cluster_size: int | None = None,  # rows that one task compares; larger clusters are split
+    num_partitions: int | None = None,  # of the shuffle; default: of 256 MB each, of up to 1 GB beyond 3,000
+    sample: int | None = None,  # images that the centroids are learnt from; default: 64 for each
     keep: str = "best",  # image of a group that stays (docs/keepers.md)
     protect: Iterable[str] = (),  # ids of images and of folders that stay in any case
     include: str | Iterable[str] = (),  # patterns of names, see `folders.wanted`
@@ -93,6 +95,7 @@ def find_duplicates_ray(
         from .results import read_results, write_results
         from .sources import find_source
         from .stages import alike, images_of, looked_at_again
+        from .tables import number_rows
 
         place, watch = find_source(source, include, exclude), Watch()
         model = Model.of(learn, arch, tfm, layer, pool, pool_dim, max_pixels, bs)
@@ -107,26 +110,28 @@ def find_duplicates_ray(
         )
         watch.lap("embed")
         embeddings, images, clusters = out / "embeddings", images_of(place), None
+        numbering = number_rows(embeddings)
         if not exact:
             clusters = cluster(
-                embeddings, out,
-                n_clusters=n_clusters, n_assign=n_assign, seed=seed, max_cluster_size=max_cluster_size,
+                numbering, out, n_clusters=n_clusters, n_assign=n_assign, seed=seed, sample=sample,
+                max_cluster_size=max_cluster_size,
             )  # fmt: skip
             watch.lap("cluster")
         if min_similarity is None:
             look = look_with(model, made_with(embeddings, model)["precision"], num_gpus)
             found = looked_at_again(
-                embeddings, out, clusters, images, look, min_precision or MIN_PRECISION, max_cluster_size, seed, watch
+                numbering, out, clusters, images, look, min_precision or MIN_PRECISION, max_cluster_size,
+                num_partitions, seed, watch,
             )  # fmt: skip
         else:
-            found = alike(embeddings, out, clusters, min_similarity, max_cluster_size, watch)
+            found = alike(numbering, out, clusters, min_similarity, max_cluster_size, num_partitions, watch)
         about = {
             "source": place.given, "kind": place.kind, "seconds": watch.seconds, "embedding": seen._asdict(),
             "join": found.join, "settings": found.settings | made_with(embeddings, model),
             "calibration": found.calibration,
         }  # fmt: skip
         write_results(
-            embeddings,
+            numbering,
             out,
             found.pairs,
             images,

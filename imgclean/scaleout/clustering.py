@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from ..find.clusters import N_ASSIGN
 from ..find.kmeans import SAMPLE, KMeans, default_clusters
-from .tables import Numbering, begin, column_of, finish, matrix, number_rows, write_table
+from .tables import Numbering, begin, column_of, finish, matrix, write_table
 from .tasks import parts_dataset, parts_in, take_rows
 
 CENTROIDS = "centroids.json"
@@ -37,7 +37,7 @@ class Clusters:
 
 
 def cluster(
-    embeddings: Path,  # folder of `part-*.parquet` with the columns id, digest and vector
+    numbering: Numbering,  # of the folder of embeddings
     out: Path,  # gets the folder `clusters`
     *,
     n_clusters: int | None = None,  # default: √n
@@ -50,7 +50,6 @@ def cluster(
 
     What is in `out` already is not done again. Raises `ValueError` for fewer rows than clusters.
     """
-    numbering = number_rows(embeddings)
     size = max_cluster_size or default_size(numbering.d)
     k = min(n_clusters or default_clusters(len(numbering)), len(numbering))
     _check(n_assign, size)

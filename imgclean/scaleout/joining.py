@@ -22,11 +22,10 @@ from ..find.pairs import Pairs, check_similarity
 from ..find.similarity import MAX_PAIRS, similar_pairs, similar_pairs_between
 from ..find.tiles import ROUNDING
 from .clustering import Clusters, default_size
-from .tables import SETTINGS, Numbering, begin, column_of, finish, matrix, number_rows, write_table
-from .tasks import each, n_cpus, parts_dataset, parts_in
+from .tables import SETTINGS, Numbering, begin, column_of, finish, matrix, write_table
+from .tasks import each, partitions, parts_dataset, parts_in
 
 METHODS = ("clusters", "exact")
-PARTITION_BYTES = 2**28  # of vectors that a partition of the shuffle holds, unless a cluster is larger
 CHUNK = 4096  # pairs whose rows are read at a time
 
 
@@ -95,7 +94,7 @@ def exact_cosines(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) ->
 
 
 def join_pairs(
-    embeddings: Path,  # folder of `part-*.parquet` with the columns id, digest and vector
+    numbering: Numbering,  # of the folder of embeddings
     out: Path,  # gets the folder `join`
     *,
     min_similarity: float,
@@ -103,7 +102,7 @@ def join_pairs(
     clusters: Clusters | None = None,  # of `cluster`, for method="clusters"
     max_pairs: int | None = None,  # pairs to keep at most, default 10 for each image
     max_cluster_size: int | None = None,  # for "exact": rows that a task compares at most
-    num_partitions: int | None = None,  # of the shuffle; default: of 256 MB each
+    num_partitions: int | None = None,  # of the shuffle; default: see `partitions`
 ) -> Pairs:
     """Pairs of row numbers (places among the sorted ids) that reach `min_similarity`, as `similar_pairs` or `cluster_pairs` find them.
 
@@ -111,7 +110,6 @@ def join_pairs(
     done again: each task writes a file of its own.
     """
     check_similarity(min_similarity)
-    numbering = number_rows(embeddings)
     kind = Alike(min_similarity, max_pairs or 0)
     settings = {"min_similarity": min_similarity, "max_pairs": max_pairs}
     folder, done = join(
@@ -254,12 +252,12 @@ def _by_clusters(
     todo &= [not _place(folder, blocks, c, b).exists() for c, b in _keys(blocks)]
     n_bytes = int(counts[todo].sum()) * 4 * numbering.d
     if todo.any():
-        partitions = num_partitions or min(int(todo.sum()), max(n_cpus(), -(-n_bytes // PARTITION_BYTES)))
+        n = num_partitions or partitions(n_bytes, int(todo.sum()))
         send = partial(_send, assigned=clusters.folder, first=first, blocks=blocks, todo=todo)
         work = partial(_join_key, folder=folder, kind=kind, first=first, blocks=blocks)
         files = parts_dataset(numbering.parts)
         sent = files.map_batches(send, batch_format="pyarrow", batch_size=None)
-        sent.groupby("key", num_partitions=partitions).map_groups(work, batch_format="pyarrow").materialize()
+        sent.groupby("key", num_partitions=n).map_groups(work, batch_format="pyarrow").materialize()
     pairs_of_blocks = (
         (int(c), p, q)
         for c in np.flatnonzero(blocks > 1)

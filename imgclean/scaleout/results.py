@@ -30,8 +30,8 @@ from ..find.pairs import Pairs, check_parquet
 from ..find.similarity import cosines
 from .calibrating import from_json
 from .images import UNPACKED, Images, items_of, place_of, unpack
-from .tables import Numbering, begin, fingerprint_of, finish, number_rows, write_table
-from .tasks import each, take_rows
+from .tables import Numbering, begin, fingerprint_of, finish, write_table
+from .tasks import each, rows_in_file
 from .verifying import as_check
 
 PAIRS, GROUPS, LIST, REPORT, IMAGES = (
@@ -41,12 +41,13 @@ PAIRS, GROUPS, LIST, REPORT, IMAGES = (
     "report.json",
     "images",
 )
+VECTORS = "vectors.npy"  # of all images that are in a pair
 KIND, VERSION = "duplicates", 1
 BATCH = 2000  # images whose groups a task makes
 
 
 def write_results(
-    embeddings: Path,
+    numbering: Numbering,
     out: Path,
     pairs: Pairs,  # of row numbers, places among the sorted ids
     images: Images,
@@ -62,7 +63,6 @@ def write_results(
     folder are fetched to `out/images`.
     """
     check_keep(keep)
-    numbering = number_rows(embeddings)
     start = perf_counter()
     protected = protected_rows(numbering, protect)
     settings = {
@@ -75,10 +75,7 @@ def write_results(
     _write_pairs(out, numbering, pairs, checks)
     batches = _batches(len(numbering), pairs)
     members = np.unique(np.concatenate([pairs.i, pairs.j]))
-    vectors = folder / "vectors.npy"
-    if not vectors.exists():
-        with written_whole(vectors) as f:
-            np.save(f, take_rows(numbering, members))
+    rows_in_file(numbering, members, folder / VECTORS)
     todo = [
         (f"part-{k:06}.parquet", *some)
         for k, some in enumerate(_with_pairs(batches, pairs))
@@ -96,7 +93,7 @@ def write_results(
     groups = _write_groups(out, folder)
     finish(folder, {"groups": groups})
     shutil.rmtree(out / UNPACKED, ignore_errors=True)
-    report = _report(out, embeddings, numbering, pairs, images, groups, keep, len(protected), about or {})
+    report = _report(out, numbering, pairs, images, groups, keep, len(protected), about or {})
     report["seconds"]["group"] = perf_counter() - start
     with written_whole(out / REPORT) as f:
         f.write((json.dumps(report, indent=1) + "\n").encode())
@@ -154,7 +151,7 @@ def _group_batch(
     members: np.ndarray, images: Images, keep: str, verified: bool,
 ) -> None:  # fmt: skip
     "Writes the groups of some components."
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    vectors = np.load(folder / VECTORS, mmap_mode="r")
     vectors = vectors[np.searchsorted(members, rows)]
     i, j = (np.searchsorted(rows, ks) for ks in (pairs.i, pairs.j))
 
@@ -216,7 +213,7 @@ def _write_groups(out: Path, folder: Path) -> int:
     return int(number[-1]) + 1 if len(number) else 0
 
 
-def _report(out, embeddings, numbering, pairs, images, groups, keep, n_protected, about: dict) -> dict:
+def _report(out, numbering, pairs, images, groups, keep, n_protected, about: dict) -> dict:
     unreadable = sum(pq.read_metadata(f).num_rows for f in (out / "unreadable").glob("part-*.parquet"))
     return about | {
         "imgclean": KIND, "version": VERSION, "by": __version__, "root": images.root and str(images.root),

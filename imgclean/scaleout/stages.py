@@ -21,7 +21,7 @@ from .clustering import Clusters
 from .images import Images
 from .joining import join_pairs
 from .sources import IMAGES, TARS, Raw, Source, fetch, tar_of
-from .tables import DONE, number_rows
+from .tables import DONE, Numbering
 from .verifying import verify, with_linked
 
 LOWEST = (
@@ -60,18 +60,19 @@ def _unknown(_: str) -> None:
 
 
 def alike(
-    embeddings: Path,
+    numbering: Numbering,
     out: Path,
     clusters: Clusters | None,  # None: every two rows are compared
     min_similarity: float,
     max_cluster_size: int | None,
+    num_partitions: int | None,
     watch: Watch,
 ) -> Found:
     "Pairs of at least `min_similarity`."
     method = _method(clusters)
     pairs = join_pairs(
-        embeddings, out, min_similarity=min_similarity, method=method, clusters=clusters,
-        max_cluster_size=max_cluster_size,
+        numbering, out, min_similarity=min_similarity, method=method, clusters=clusters,
+        max_cluster_size=max_cluster_size, num_partitions=num_partitions,
     )  # fmt: skip
     watch.lap("compare")
     settings = {"score": "cosine", "min_similarity": min_similarity, "method": method}
@@ -83,21 +84,22 @@ def _method(clusters: Clusters | None) -> str:
 
 
 def looked_at_again(
-    embeddings: Path,
+    numbering: Numbering,
     out: Path,
     clusters: Clusters | None,  # None: every two rows are compared
     images: Images,
-    look: Look,  # embeds images as those were that are in `embeddings`
+    look: Look,  # embeds images as those were that have a vector
     min_precision: float,
     max_cluster_size: int | None,
+    num_partitions: int | None,
     seed: int,
     watch: Watch,
 ) -> Found:
     "Pairs of equal files and of each image's nearest whose probability to show one picture reaches the cut."
-    numbering, method = number_rows(embeddings), _method(clusters)
+    method = _method(clusters)
     pairs, stages, join = find_candidates(
         numbering, out, method=method, clusters=clusters, min_similarity=LOWEST, seed=seed,
-        max_cluster_size=max_cluster_size,
+        max_cluster_size=max_cluster_size, num_partitions=num_partitions,
     )  # fmt: skip
     watch.lap("compare")
     checks = verify(numbering, out, pairs, images)

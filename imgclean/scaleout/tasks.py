@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import ray.data
 
 RETRIES = 10  # of a task whose worker died
+PARTITION_BYTES = 2**28  # of vectors that a partition of a shuffle holds, unless a cluster is larger
+LARGEST_BYTES = 2**30  # the same where there are more than `RETURNED`
+RETURNED = 3000  # objects from one task: release/benchmarks/README.md of Ray
 AHEAD = 2  # tasks for each CPU that are handed over before the first ends
 
 
@@ -62,30 +66,46 @@ def n_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def take_rows(numbering: Numbering, rows: np.ndarray) -> np.ndarray:  # (len(rows), d) float32
-    "The vectors of some rows, in that order; each file is read once, by the workers."
-    found = np.empty((len(rows), numbering.d), dtype=np.float32)
-    order = np.argsort(rows, kind="stable")
-    wanted = rows[order]
+def partitions(n_bytes: int, most: int) -> int:
+    """Into how many partitions so many bytes of vectors are shuffled, `most` at most: of 256 MB each.
 
-    def pick(block: pa.Table) -> Iterator[pa.Table]:
-        for file, numbers in parts_in(block):
-            there = np.flatnonzero(np.isin(numbers, wanted))
-            vectors = pq.read_table(file, columns=["vector"])["vector"].take(pa.array(there))
-            yield pa.table({"row": numbers[there], "vector": vectors})
+    Larger ones where that would be more objects from one task than Ray's authors test with.
+    """
+    fine, coarse = (-(-n_bytes // size) for size in (PARTITION_BYTES, LARGEST_BYTES))
+    return min(most, max(n_cpus(), min(fine, max(RETURNED, coarse))))
 
-    parts = [(file, n) for file, n in numbering.parts if np.isin(n, wanted).any()]
-    for table in (
-        parts_dataset(parts)
-        .map_batches(pick, batch_format="pyarrow", batch_size=None)
-        .iter_batches(batch_format="pyarrow", batch_size=None)
-    ):
-        if not len(table):
-            continue
-        numbers = table["row"].to_numpy()
-        by_number = np.argsort(numbers)
-        vectors = matrix(table["vector"])
-        place = by_number[np.searchsorted(numbers[by_number], wanted) % len(numbers)]
-        here = numbers[place] == wanted
-        found[order[here]] = vectors[place[here]]
+
+def take_rows(
+    numbering: Numbering,
+    rows: np.ndarray,  # sorted, each once
+    into: np.ndarray | None = None,  # (len(rows), d) float32, where they shall be
+) -> np.ndarray:  # (len(rows), d) float32
+    "The vectors of some rows; each file is read once, by the workers."
+    found = np.empty((len(rows), numbering.d), dtype=np.float32) if into is None else into
+    wanted = np.zeros(len(numbering), dtype=bool)
+    wanted[rows] = True
+    parts = [(file, np.where(wanted[n], n, -1)) for file, n in numbering.parts if wanted[n].any()]
+    if parts:
+        picked = parts_dataset(parts).map_batches(_pick, batch_format="pyarrow", batch_size=None)
+        for table in picked.iter_batches(batch_format="pyarrow", batch_size=None):
+            found[np.searchsorted(rows, table["row"].to_numpy())] = matrix(table["vector"])
     return found
+
+
+def _pick(block: pa.Table) -> Iterator[pa.Table]:
+    "The vectors of the rows of files that have a number."
+    for file, numbers in parts_in(block):
+        there = np.flatnonzero(numbers >= 0)
+        vectors = pq.read_table(file, columns=["vector"])["vector"].take(pa.array(there))
+        yield pa.table({"row": numbers[there], "vector": vectors})
+
+
+def rows_in_file(numbering: Numbering, rows: np.ndarray, file: Path) -> np.ndarray:  # (len(rows), d) float32
+    "What `take_rows` returns, in a file that is written whole, mapped: they need not fit into memory."
+    if not file.exists():
+        half = file.with_name(f".{file.name}")
+        found = np.lib.format.open_memmap(half, "w+", np.float32, shape=(len(rows), numbering.d))
+        take_rows(numbering, rows, found)
+        found.flush()
+        half.replace(file)
+    return np.load(file, mmap_mode="r")

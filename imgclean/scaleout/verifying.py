@@ -18,7 +18,7 @@ from ..find.stages import linked_pairs
 from ..find.verify import Check, neighbours_together, verify_pairs
 from .images import UNPACKED, Images, unpack
 from .tables import Numbering, begin, finish, write_table
-from .tasks import each, take_rows
+from .tasks import each, rows_in_file
 
 BATCH = 256  # pairs that a task looks at
 LINKED = "linked"
@@ -69,7 +69,10 @@ def with_linked(
     more = linked_pairs(same, known)
     ends = np.unique(np.concatenate([more.i, more.j]))
     i, j = np.searchsorted(ends, more.i), np.searchsorted(ends, more.j)
-    more = Pairs.of(more.i, more.j, cosines(take_rows(numbering, ends), i, j))
+    file = out / ".linked.npy"
+    file.unlink(missing_ok=True)  # of a run that was killed
+    more = Pairs.of(more.i, more.j, cosines(rows_in_file(numbering, ends, file), i, j))
+    file.unlink()
     both = (np.concatenate(ab) for ab in ((pairs.i, more.i), (pairs.j, more.j), (pairs.score, more.score)))
     stages = np.concatenate([stages, np.full(len(more), LINKED)])
     return (

@@ -9,9 +9,10 @@ from conftest import start
 
 from imgclean.scaleout import quiet
 from imgclean.scaleout.clustering import cluster
+from imgclean.scaleout.tables import number_rows
 
 embeddings, out, note = map(Path, sys.argv[1:])
 quiet()
 start(ray)
-clusters = cluster(embeddings, out, n_clusters=4, max_cluster_size=120)
+clusters = cluster(number_rows(embeddings), out, n_clusters=4, max_cluster_size=120)
 test_kills.join(embeddings, out, clusters, test_kills.Victim(note))

@@ -40,7 +40,7 @@ def test_clusters_find_most_neighbours_and_no_other_pairs_above_the_floor(tmp_pa
     x = vectors(200, copies=60)
     x[9] = x[8]  # the same file twice
     embeddings = write_embeddings(tmp_path / "e", names(200), x)
-    clusters = cluster(embeddings, tmp_path / "out", max_cluster_size=40)
+    clusters = cluster(number_rows(embeddings), tmp_path / "out", max_cluster_size=40)
     assert (clusters.blocks > 1).any()
     found, stages, _ = find_candidates(
         number_rows(embeddings),

@@ -37,7 +37,7 @@ def small(tmp_path):
 
 def test_exact_pairs_are_those_of_one_machine(small, small_ray):
     x, embeddings, out = small
-    found = join_pairs(embeddings, out, min_similarity=LOW, method="exact", max_cluster_size=120)
+    found = join_pairs(number_rows(embeddings), out, min_similarity=LOW, method="exact", max_cluster_size=120)
     check_pairs(found, lower(cosines(x)), LOW)
     assert (
         len(list((out / "join/edges").glob("*.parquet"))) == 15
@@ -46,8 +46,8 @@ def test_exact_pairs_are_those_of_one_machine(small, small_ray):
 
 def test_pairs_within_clusters_are_those_of_one_machine(small, small_ray):
     x, embeddings, out = small
-    clusters = cluster(embeddings, out, n_clusters=4)
-    found = join_pairs(embeddings, out, min_similarity=LOW, clusters=clusters, num_partitions=2)
+    clusters = cluster(number_rows(embeddings), out, n_clusters=4)
+    found = join_pairs(number_rows(embeddings), out, min_similarity=LOW, clusters=clusters, num_partitions=2)
     same(found, cluster_pairs(x, min_similarity=LOW, n_clusters=4))
     assert found.left_out == 0
 
@@ -57,9 +57,9 @@ def test_a_cluster_with_half_of_all_images_is_split_and_loses_nothing(tmp_path, 
     half = np.random.default_rng(1).permutation(240)[:120]
     x[half] = vectors(1, seed=5) + 0.1 * np.random.default_rng(2).normal(size=(120, 24)).astype(np.float32)
     embeddings = write_embeddings(tmp_path / "embeddings", names(240), x)
-    split = cluster(embeddings, tmp_path, n_clusters=3, n_assign=2, max_cluster_size=50)
+    split = cluster(number_rows(embeddings), tmp_path, n_clusters=3, n_assign=2, max_cluster_size=50)
     assert split.sizes.max() >= 120 and (split.blocks > 1).any()
-    found = join_pairs(embeddings, tmp_path, min_similarity=0.97, clusters=split)
+    found = join_pairs(number_rows(embeddings), tmp_path, min_similarity=0.97, clusters=split)
     kmeans = KMeans.load(split.folder / CENTROIDS)
     same(found, cluster_pairs(x, min_similarity=0.97, n_assign=2, kmeans=kmeans))
     assert len(found) > 200
@@ -94,10 +94,9 @@ def test_a_pair_is_found_in_the_first_cluster_that_both_are_in():
 
 def test_a_crowd_of_copies_is_held_together_by_the_pairs_that_are_kept(tmp_path, small_ray):
     x = np.ones((80, 8), dtype=np.float32)
-    embeddings = write_embeddings(tmp_path / "embeddings", names(80), x)
-    found = join_pairs(
-        embeddings, tmp_path / "out", min_similarity=0.9, method="exact", max_cluster_size=40, max_pairs=100
-    )
+    rows = number_rows(write_embeddings(tmp_path / "embeddings", names(80), x))
+    ask = dict(method="exact", max_cluster_size=40, max_pairs=100)
+    found = join_pairs(rows, tmp_path / "out", min_similarity=0.9, **ask)
     from imgclean.find.linkage import connected
 
     assert connected(found) == [list(range(80))]
@@ -108,9 +107,9 @@ def test_scores_do_not_depend_on_files_and_blocks(tmp_path, small_ray):
     x = vectors(150, copies=60)
     found = []
     for number, (parts, size) in enumerate([(1, 60), (4, 110)]):
-        embeddings = write_embeddings(tmp_path / f"e{number}", names(150), x, parts, seed=number)
+        rows = number_rows(write_embeddings(tmp_path / f"e{number}", names(150), x, parts, seed=number))
         out = tmp_path / f"out{number}"
-        found.append(join_pairs(embeddings, out, min_similarity=LOW, method="exact", max_cluster_size=size))
+        found.append(join_pairs(rows, out, min_similarity=LOW, method="exact", max_cluster_size=size))
     assert list(found[0]) == list(found[1])
 
 
@@ -125,13 +124,13 @@ def test_slices_hold_every_row_once(tmp_path):
 def test_what_is_done_is_not_done_again(small, small_ray):
     _, embeddings, out = small
     ask = dict(min_similarity=LOW, method="exact", max_cluster_size=200)
-    first = join_pairs(embeddings, out, **ask)
+    first = join_pairs(number_rows(embeddings), out, **ask)
     before = files(out)
     times = {path: path.stat().st_mtime_ns for path in (out / "join/edges").iterdir()}
     (out / "join/done.json").unlink()
     gone = sorted((out / "join/edges").iterdir())[1]
     gone.unlink()
-    assert list(join_pairs(embeddings, out, **ask)) == list(first)
+    assert list(join_pairs(number_rows(embeddings), out, **ask)) == list(first)
     again = {path: path.stat().st_mtime_ns for path in (out / "join/edges").iterdir()}
     assert [path for path in times if again[path] != times[path]] == [gone]
     assert files(out) == before
@@ -144,7 +143,7 @@ def test_other_clusters_are_joined_anew(small, monkeypatch):
     clusters = Clusters(out / "clusters", np.array([150, 150]), 400)
     for seed in (0, 0, 1):
         begin(clusters.folder, {"seed": seed})
-        join_pairs(embeddings, out, min_similarity=0, clusters=clusters)
+        join_pairs(number_rows(embeddings), out, min_similarity=0, clusters=clusters)
     assert len(joined) == 2
 
 
@@ -154,7 +153,7 @@ def test_other_clusters_are_joined_anew(small, monkeypatch):
 )  # fmt: skip
 def test_wrong_settings_are_told(small, wrong, says):
     with pytest.raises(ValueError, match=says):
-        join_pairs(small[1], small[2], **{"min_similarity": 0.9} | wrong)
+        join_pairs(number_rows(small[1]), small[2], **{"min_similarity": 0.9} | wrong)
 
 
 def test_one_machine_agrees_with_itself():

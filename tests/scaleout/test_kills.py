@@ -70,7 +70,7 @@ def undisturbed(tmp_path_factory, small_ray):
     "Embeddings, and the folder of a run that nobody disturbed."
     folder = tmp_path_factory.mktemp("undisturbed")
     embeddings = write_embeddings(folder / "embeddings", names(N), vectors(N, copies=50), 5)
-    clusters = clustering.cluster(embeddings, folder / "out", n_clusters=4, max_cluster_size=120)
+    clusters = clustering.cluster(number_rows(embeddings), folder / "out", n_clusters=4, max_cluster_size=120)
     assert (clusters.blocks > 1).any() and (clusters.blocks == 1).any()
     join(embeddings, folder / "out", clusters, Alike(0.9))
     return embeddings, folder / "out"
@@ -94,7 +94,7 @@ def test_a_worker_is_killed_in_the_middle_of_the_assignment(undisturbed, tmp_pat
 
     monkeypatch.setattr(clustering, "_centroids", centroids)
     killer = kill(tmp_path / "pid")
-    clustering.cluster(embeddings, tmp_path / "out", n_clusters=4, max_cluster_size=120)
+    clustering.cluster(number_rows(embeddings), tmp_path / "out", n_clusters=4, max_cluster_size=120)
     killer.join(1)
     assert not killer.is_alive()
     assert files(tmp_path / "out/clusters") == files(wanted / "clusters")
@@ -102,7 +102,9 @@ def test_a_worker_is_killed_in_the_middle_of_the_assignment(undisturbed, tmp_pat
 
 def test_a_worker_is_killed_in_the_middle_of_the_join(undisturbed, tmp_path):
     embeddings, wanted = undisturbed
-    clusters = clustering.cluster(embeddings, tmp_path / "out", n_clusters=4, max_cluster_size=120)
+    clusters = clustering.cluster(
+        number_rows(embeddings), tmp_path / "out", n_clusters=4, max_cluster_size=120
+    )
     killer = kill(tmp_path / "pid")
     join(embeddings, tmp_path / "out", clusters, Victim(tmp_path / "pid"))
     killer.join(1)
@@ -124,6 +126,8 @@ def test_the_driver_is_killed_in_the_middle_of_the_join_and_started_again(undist
     driver.kill()
     driver.wait()
     assert not (tmp_path / "out/join/done.json").exists()
-    clusters = clustering.cluster(embeddings, tmp_path / "out", n_clusters=4, max_cluster_size=120)
+    clusters = clustering.cluster(
+        number_rows(embeddings), tmp_path / "out", n_clusters=4, max_cluster_size=120
+    )
     join(embeddings, tmp_path / "out", clusters, Alike(0.9))
     assert files(tmp_path / "out") == files(wanted)

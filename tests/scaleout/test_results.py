@@ -55,7 +55,7 @@ def shop(tmp_path_factory):
 def test_groups_are_those_of_one_machine(shop, small_ray, tmp_path, monkeypatch):
     folder, x, embeddings, pairs = shop
     monkeypatch.setattr("imgclean.scaleout.results.BATCH", 5)
-    said = write_results(embeddings, tmp_path, pairs, Images(folder / "images"), about=ABOUT)
+    said = write_results(number_rows(embeddings), tmp_path, pairs, Images(folder / "images"), about=ABOUT)
     ds, found = read_results(tmp_path)
     wanted = groups_of(x, Items.from_folder(folder / "images"), min_similarity=LOW, method="exact")
     assert list(map(tuple, found)) == list(map(tuple, wanted)) and len(found) == said["groups"] > 5
@@ -69,7 +69,7 @@ def test_groups_are_those_of_one_machine(shop, small_ray, tmp_path, monkeypatch)
 
 def test_a_review_a_page_and_a_cleaned_dataset_come_of_it(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
-    write_results(embeddings, tmp_path / "out", pairs, Images(folder / "images"), about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path / "out", pairs, Images(folder / "images"), about=ABOUT)
     ds, groups = read_results(tmp_path / "out")
     page = write_report(ds, groups, tmp_path / "page.html", dataset=ds.root)
     assert page.stat().st_size > 10_000
@@ -81,7 +81,7 @@ def test_a_review_a_page_and_a_cleaned_dataset_come_of_it(shop, small_ray, tmp_p
 
 def test_the_command_line_opens_results(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
-    write_results(embeddings, tmp_path / "out", pairs, Images(folder / "images"), about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path / "out", pairs, Images(folder / "images"), about=ABOUT)
     page, notebook = tmp_path / "page.html", tmp_path / "review.ipynb"
 
     def run(*words):
@@ -107,8 +107,8 @@ def test_the_command_line_opens_results(shop, small_ray, tmp_path):
 def test_images_of_a_bucket_are_fetched_for_the_groups_alone(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
     bucket = Images(fetch=partial(read, folder / "images"))
-    write_results(embeddings, tmp_path / "far", pairs, bucket, about=ABOUT)
-    write_results(embeddings, tmp_path / "near", pairs, Images(folder / "images"), about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path / "far", pairs, bucket, about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path / "near", pairs, Images(folder / "images"), about=ABOUT)
     ds, groups = read_results(tmp_path / "far")
     near, wanted = read_results(tmp_path / "near")
     assert [[ds.relpath(k) for k in g] for g in groups] == [[near.relpath(k) for k in g] for g in wanted]
@@ -131,14 +131,16 @@ def test_a_chain_is_no_group(small_ray, tmp_path):
     embeddings = write_embeddings(tmp_path / "embeddings", names(6), x, 2)
     pairs = similar_pairs(x, min_similarity=0.98)  # each with the next alone
     assert len(pairs) == 5
-    write_results(embeddings, tmp_path / "out", pairs, Images(tmp_path / "images"), about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path / "out", pairs, Images(tmp_path / "images"), about=ABOUT)
     assert max(map(len, read_results(tmp_path / "out")[1])) == 3
 
 
 def test_what_is_protected_is_kept(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
     safe = names(60)[int(pairs.i[0])]
-    write_results(embeddings, tmp_path, pairs, Images(folder / "images"), protect=[safe], about=ABOUT)
+    write_results(
+        number_rows(embeddings), tmp_path, pairs, Images(folder / "images"), protect=[safe], about=ABOUT
+    )
     ds, groups = read_results(tmp_path)
     [group] = [g for g in groups if safe in map(ds.relpath, g)]
     assert ds.relpath(group[0]) == safe and group.protected == (group[0],) and groups.protected == {group[0]}
@@ -153,7 +155,9 @@ def test_protect_takes_ids_and_folders_and_refuses_what_holds_nothing(shop):
 
 def test_no_pairs_are_no_groups(shop, small_ray, tmp_path):
     folder, _, embeddings, _ = shop
-    write_results(embeddings, tmp_path, Pairs.of([], [], []), Images(folder / "images"), about=ABOUT)
+    write_results(
+        number_rows(embeddings), tmp_path, Pairs.of([], [], []), Images(folder / "images"), about=ABOUT
+    )
     ds, groups = read_results(tmp_path)
     assert groups == [] and len(groups.pairs) == 0 and len(ds) == 60
 
@@ -164,7 +168,7 @@ def test_what_was_left_out_is_told(shop, small_ray, tmp_path):
     bad = pa.table({"id": ["broken.png"], "error": ["the file is empty"]})
     (tmp_path / "unreadable").mkdir()
     pq.write_table(bad, tmp_path / "unreadable/part-0.parquet")
-    write_results(embeddings, tmp_path, fewer, Images(folder / "images"), about=ABOUT)
+    write_results(number_rows(embeddings), tmp_path, fewer, Images(folder / "images"), about=ABOUT)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["pairs_left_out"] == 12 and report["unreadable"] == 1
     ds, groups = read_results(tmp_path)
@@ -184,5 +188,5 @@ def test_other_folders_are_no_results(tmp_path):
 def test_the_same_files_come_of_the_same_pairs(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
     for name in "ab":
-        write_results(embeddings, tmp_path / name, pairs, Images(folder / "images"), about=ABOUT)
+        write_results(number_rows(embeddings), tmp_path / name, pairs, Images(folder / "images"), about=ABOUT)
     assert files(tmp_path / "a") == files(tmp_path / "b")
