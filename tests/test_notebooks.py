@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import systems
 from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 
@@ -28,7 +29,10 @@ def kernel():
     asyncio.run(manager.shutdown_kernel(now=True))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=systems.ray if p.stem.startswith("08_") else (), id=p.stem) for p in NOTEBOOKS],
+)
 def test_notebook_runs(path, tmp_path, kernel):
     nb = nbformat.read(shutil.copy(path, tmp_path), as_version=4)
     nb.cells.insert(0, nbformat.v4.new_code_cell(FRESH.format(tmp_path)))
@@ -58,6 +62,10 @@ def test_notebook_runs(path, tmp_path, kernel):
     if path.stem == "06_own_learner":
         found = re.findall(r"(\d) of 5 planted wrong labels come first", "".join(texts))
         assert len(found) == 2 and min(map(int, found)) >= 4
+    if path.stem == "08_past_one_machine":
+        told = "".join(texts)
+        assert "the same as on one machine: True" in told and "precision 100.0%" in told
+        assert re.search(r"\d files stayed as they were, [1-9]\d* are new", told)
     if path.stem == "03_leaks":
         assert any("7 of 11 images of valid (63.6 %) have a copy in train" in t for t in texts)
         assert any("on the 4 images that the model had not seen" in t for t in texts)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 
 import numpy as np
 import psutil
 
+from ..cascade import Watch
 from ..dataset.items import Items
 from ..features.activations import AdaptiveConcatPool2d, embed
 from ..features.backbones import default_learner
@@ -34,14 +32,11 @@ def measured(folder: Path, workers: int, min_similarity: float, limit: int | Non
     for way, pairs in ways.items():
         ours["found"][way] |= _against(pairs, truth)
     load_after = psutil.getloadavg()
-    ratio = {
-        kind: round(ours["stages"]["embed"][kind] / plain["embed"][kind], 2)
-        for kind in ("seconds", "cpu_seconds")
-    }
     return {
         "images": len(items), "workers": workers, "min_similarity": min_similarity,
         "load": [round(load[0], 1), round(load_after[0], 1)], "pairs": len(truth),
-        "one_process": plain, "ray": ours, "embed_ray_to_one_process": ratio,
+        "one_process": plain, "ray": ours,
+        "embed_ray_to_one_process": round(ours["stages"]["embed"] / plain["embed"], 2),
     }  # fmt: skip
 
 
@@ -53,43 +48,36 @@ def _some(items: Items, limit: int, folder: Path) -> Items:
 
 def _one_process(learn, items: Items, min_similarity: float, workers: int) -> tuple[dict, Pairs]:
     "Seconds of what `find` does on this machine, with as many processes as there are workers; and the exact pairs."
-    with _clock() as embedding:
-        seen = embed(learn, items, num_workers=workers, progress=False)
-    with _clock() as comparing:
-        pairs = similar_pairs(seen.vectors, min_similarity=min_similarity)
+    watch = Watch()
+    seen = embed(learn, items, num_workers=workers, progress=False)
+    watch.lap("embed")
+    pairs = similar_pairs(seen.vectors, min_similarity=min_similarity)
+    watch.lap("compare_exactly")
     place = np.argsort(
         np.argsort([seen.items.relpath(k) for k in range(len(seen.items))])
     )  # by name, as on Ray
     pairs = Pairs.of(place[pairs.i], place[pairs.j], pairs.score)
-    return {
-        "embed": embedding,
-        "images_per_second": _rate(items, embedding),
-        "compare_exactly": comparing,
-    }, pairs
+    seconds = watch.seconds
+    return _rounded(seconds) | {"images_per_second": round(len(items) / seconds["embed"], 1)}, pairs
 
 
-def _rate(items: Items, clock: dict) -> float:
-    return round(len(items) / clock["seconds"], 1)
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in seconds.items()}
 
 
 def _on_ray(
     learn, items: Items, out: Path, min_similarity: float, workers: int
 ) -> tuple[dict, dict[str, Pairs]]:
     "What the stages took, and the pairs that were found, by clusters and exactly."
-    clocks: dict[str, dict] = {}
-
-    def timed(name: str, work: Callable):
-        with _clock() as clocks[name]:
-            return work()
-
-    with peak_memory() as peak, ExitStack() as ours:
-        timed("start", lambda: ours.enter_context(running(num_cpus=workers)))
-        seen, clusters, ways = _stages(learn, items, out, min_similarity, workers, timed)
+    watch = Watch()
+    with peak_memory() as peak, running(num_cpus=workers):
+        watch.lap("start")
+        seen, clusters, ways = _stages(learn, items, out, min_similarity, workers, watch)
     n, embeddings = len(items), out / "embeddings"
     said = {way: json.loads((out / way / "join" / "done.json").read_text()) for way in ways}
     return {
-        "stages": clocks,
-        "images_per_second": _rate(items, clocks["embed"]),
+        "stages": _rounded(watch.seconds),
+        "images_per_second": round(n / watch.seconds["embed"], 1),
         "work_of_actors": {name: round(value, 1) for name, value in seen.work.items()},
         "bytes_an_image": {
             "read": round(seen.bytes / n),
@@ -102,7 +90,7 @@ def _on_ray(
     }, ways
 
 
-def _stages(learn, items: Items, out: Path, min_similarity: float, workers: int, timed: Callable) -> tuple:
+def _stages(learn, items: Items, out: Path, min_similarity: float, workers: int, watch: Watch) -> tuple:
     from ..scaleout.clustering import cluster
     from ..scaleout.embedding import embed_source
     from ..scaleout.images import Images
@@ -112,17 +100,20 @@ def _stages(learn, items: Items, out: Path, min_similarity: float, workers: int,
     from ..scaleout.sources import find_source
     from ..scaleout.tables import number_rows
 
-    embeddings, ways = out / "embeddings", {}
-    model = Model.of(learn, None, None, None, AdaptiveConcatPool2d, 1, None, 64)
-    source = timed("list", lambda: find_source(items.root))
-    seen = timed("embed", lambda: embed_source(source, out, model, concurrency=workers, progress=False))
-    numbering = number_rows(embeddings)
-    clusters = timed("cluster", lambda: cluster(numbering, out))
+    model, ways = Model.of(learn, None, None, None, AdaptiveConcatPool2d, 1, None, 64), {}
+    source = find_source(items.root)
+    watch.lap("list")
+    seen = embed_source(source, out, model, concurrency=workers, progress=False)
+    watch.lap("embed")
+    numbering = number_rows(out / "embeddings")
+    clusters = cluster(numbering, out)
+    watch.lap("cluster")
     for way in ("clusters", "exact"):
-        ways[way] = timed(f"compare_{way}", lambda way=way: join_pairs(
-            numbering, out / way, min_similarity=min_similarity, method=way, clusters=clusters
-        ))  # fmt: skip
-    timed("write", lambda: write_results(numbering, out, ways["clusters"], Images(root=items.root)))
+        ask = dict(min_similarity=min_similarity, method=way, clusters=clusters)
+        ways[way] = join_pairs(numbering, out / way, **ask)
+        watch.lap(f"compare_{way}")
+    write_results(numbering, out, ways["clusters"], Images(root=items.root))
+    watch.lap("write")
     return seen, clusters, ways
 
 
@@ -138,22 +129,3 @@ def _against(found: Pairs, truth: Pairs) -> dict:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("part-*.parquet"))
-
-
-@contextmanager
-def _clock() -> Iterator[dict]:
-    "Seconds of the block, by the wall, and of all cores for this process and those that it started."
-    clock: dict = {}
-    start, before = perf_counter(), _cpu_seconds()
-    yield clock
-    clock["seconds"] = round(perf_counter() - start, 2)
-    clock["cpu_seconds"] = round(_cpu_seconds() - before, 2)
-
-
-def _cpu_seconds() -> float:
-    "Those of processes that have ended are with the one that waited for them."
-    me, total = psutil.Process(), 0.0
-    for process in (me, *me.children(recursive=True)):
-        with suppress(psutil.Error):  # it has just ended
-            total += sum(process.cpu_times()[:4])
-    return total
