@@ -16,7 +16,7 @@ SAMPLE, ITERATIONS = 64, 10  # rows for each centroid, rounds: find/kmeans.py
 GROUPED = 2000  # images whose groups a task makes: scaleout/results.py
 COPIES = 3  # of a cluster's vectors that a task holds: as it came, in order, and what the join makes of them
 PARTITION = 2**28  # bytes of vectors in a partition of the shuffle: scaleout/tasks.py
-LARGEST = 2**30  # the same where there are more than `RETURNED`
+LARGEST = 2**29  # the same where there are more than `RETURNED`
 TASK = 2**29  # bytes of vectors that a task compares: scaleout/clustering.py
 PART = 512  # images in a file of embeddings: scaleout/embedding.py
 ROW = 200  # bytes of the driver's memory for an image: name, digest, places, numbers: scaleout/sources.py, tables.py
@@ -212,8 +212,8 @@ def _pairs(data: Dataset, rates: Rates, slots: int) -> list[Tasks]:
         join(data, slots, rates),
         Tasks("merge", "driver", np.array([found / rates.merge]), fetched=found * EDGE, held=known),
         _batches("verify", looks, BATCH, rates.verify, 2 * data.image_bytes, slots),
-        # Through the driver to a file, for the tasks that follow.
-        Tasks("vectors", "driver", np.zeros(1), fetched=members * data.row, sent=members * data.row, held=known),
+        # Through the driver to a file, in and out, piece by piece.
+        Tasks("vectors", "driver", np.zeros(1), sent=2 * members * data.row, held=known),
         _batches("groups", members, GROUPED, rates.groups, data.image_bytes + data.row, slots),
     ]  # fmt: skip
 

@@ -15,8 +15,8 @@ def test_partitions_are_as_many_as_a_task_may_return_and_larger_only_then(monkey
     monkeypatch.setattr(tasks, "n_cpus", lambda: 8)
     assert partitions(10, 100) == 8 and partitions(10, 3) == 3
     assert partitions(2**28 * 50 + 1, 10**9) == 51
-    assert partitions(2**30 * (RETURNED - 1), 10**9) == RETURNED
-    assert partitions(2**30 * 4 * RETURNED, 10**9) == 4 * RETURNED  # no task could hold larger ones
+    assert partitions(2**29 * (RETURNED - 1), 10**9) == RETURNED
+    assert partitions(2**29 * 4 * RETURNED, 10**9) == 4 * RETURNED  # no task could hold larger ones
 
 
 def test_the_simulation_cuts_as_the_join_does(monkeypatch):
