@@ -49,5 +49,5 @@ def test_every_stage_is_told(tmp_path, monkeypatch, small_ray):
     }
     size = sum((tmp_path / "set" / name).stat().st_size for name in names)
     assert told["ray"]["bytes_an_image"]["read"] == round(size / 24)
-    assert told["ray"]["bytes_an_image"]["embeddings"] > 4 * 2560
+    assert told["ray"]["bytes_an_image"]["embeddings"] > 2560  # parquet packs these pictures' zeros
     assert told["embed_ray_to_one_process"] > 0
