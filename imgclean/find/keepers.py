@@ -53,7 +53,7 @@ def _labels_tie(f: Facts, labels: Counter) -> str:
 _PIXELS = Criterion(
     lambda f, _: f["width"] * f["height"],
     lambda f, _: f"most pixels ({f['width']}×{f['height']})",
-    lambda f, _: "same pixels",
+    lambda f, _: "as many pixels",
 )
 _BYTES = Criterion(
     lambda f, _: f["bytes"],

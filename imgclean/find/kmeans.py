@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from sklearn import cluster
-from sklearn.exceptions import ConvergenceWarning
 
 from ..dataset.stored import read_json, refuse_mismatch, written_whole
 from .join import full_precision
@@ -61,6 +59,10 @@ class KMeans:
             raise ValueError(
                 f"n_clusters is {n_clusters}, and there are {len(rows)} embeddings to fit; ask for fewer"
             )
+        # Here, since every worker of a large run imports this file, and takes seconds for what it does not use.
+        from sklearn import cluster
+        from sklearn.exceptions import ConvergenceWarning
+
         sample = rows.sample(SAMPLE * n_clusters, self.seed).numpy()
         model = cluster.KMeans(n_clusters, init="random", n_init=1, max_iter=N_ITER, random_state=self.seed)
         with warnings.catch_warnings():  # fewer distinct rows than clusters: some centroids are equal

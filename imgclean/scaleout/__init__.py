@@ -9,10 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..find.calibrate import check_precision
-from ..find.keepers import check_keep
-from ..find.pairs import check_similarity
-
 if TYPE_CHECKING:
     import torch
     from PIL import Image
@@ -75,6 +71,11 @@ def find_duplicates_ray(
     `source`: one that has changed under its name is not looked at again. Raises `ImportError` without Ray, `ValueError`
     where `out` holds something else.
     """
+    # Here and below, since every worker imports this file, and takes seconds for what it does not use.
+    from ..find.calibrate import check_precision
+    from ..find.keepers import check_keep
+    from ..find.pairs import check_similarity
+
     if learn is not None and arch is not None:
         raise ValueError(
             f"arch is {arch!r}, but learn is given, which brings its own model; give one of them"

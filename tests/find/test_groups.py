@@ -18,7 +18,7 @@ def test_components_best_first_keeper_first():
     assert groups == [(5, 4), (7, 8), (2, 0, 1)]
     assert [g.similarity for g in groups] == pytest.approx([0.99, 0.97, 0.90])
     assert [g.reason for g in groups] == [
-        "same pixels, largest file (300 B)", "same size, first in the dataset", "most pixels (20×20)"
+        "as many pixels, largest file (300 B)", "same size, first in the dataset", "most pixels (20×20)"
     ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ def at(year, source="EXIF"):
     ("keep", "facts", "keeper", "reason"),
     [
         ("best", {3: fact(10, 10, 9), 1: fact(20, 10, 1)}, 1, "most pixels (20×10)"),
-        ("best", {3: fact(n_bytes=9), 1: fact(n_bytes=1)}, 3, "same pixels, largest file (9 B)"),
+        ("best", {3: fact(n_bytes=9), 1: fact(n_bytes=1)}, 3, "as many pixels, largest file (9 B)"),
         ("best", {3: fact(), 1: fact()}, 1, "same size, first in the dataset"),
         ("best", {1: fact(20), 2: fact(20, n_bytes=200), 3: fact()}, 2, "most pixels (20×10)"),
         ("largest", {0: fact(20), 1: fact(n_bytes=2000)}, 1, "largest file (2.0 kB)"),
