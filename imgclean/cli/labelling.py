@@ -204,3 +204,5 @@ def _print(ds: Items, found: list[Suspect]) -> None:
     table("labels in doubt, the most doubtful first", rows, ("image", "label", "predicted", "why"))
     if len(found) > SHOWN:
         typer.echo(f"… and {len(found) - SHOWN} more; --csv FILE writes them all")
+    doubtful = sum(k.predicted != ds.labels[k] for k in found)
+    typer.echo(f"{doubtful} of these {len(found)} would have another label", err=True)

@@ -189,6 +189,8 @@ def apply(
         result = plan if dry_run else _carried_out(said, items, to, copied, lose_groups)
         if not holds_data(json_file):
             _print_plan(plan) if dry_run else typer.echo(printable(result["done"]))
+        if not dry_run and result.get("quarantined"):
+            typer.echo(f"to bring them back: imgclean restore {printable(str(items.root))}", err=True)
         result = {"version": 1, "dry_run": dry_run, **result}
         write_text(json_file, json.dumps(result, indent=1, default=str) + "\n")
         for name, why in result["refused"].items():

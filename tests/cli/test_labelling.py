@@ -48,6 +48,8 @@ def test_a_wrong_label_comes_first(mislabelled, tmp_path):
         rows = [*csv.DictReader(f)]
     assert [r["name"] for r in rows] == [s["path"] for s in found["suspects"]]
     assert "blue/03.png" in result.stdout
+    other = sum(s["predicted"] != s["label"] for s in found["suspects"])
+    assert other >= 1 and f"{other} of these 5 would have another label" in result.stderr
     page = (tmp_path / "l.html").read_text()
     assert page.count('id="imgclean-picture-') == 5 and '["red/11.png","red",null]' in page
 

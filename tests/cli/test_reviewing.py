@@ -67,6 +67,7 @@ def test_apply_quarantine_and_restore(decisions, shop):
     before = pictures_of(shop)
     result = apply(decisions, "--to", "quarantine")
     assert result.exit_code == 0, result.output
+    assert f"to bring them back: imgclean restore {shop}" in result.stderr
     assert pictures_of(shop) == {k: v for k, v in before.items() if k not in GONE}
     rows = (shop / "cleaned.csv").read_text().splitlines()
     assert len(rows) == 1 + 6 and "cat/d.jpg,dog" in rows
