@@ -100,7 +100,7 @@ def print_unreadable(ds: Items) -> None:
 
 def print_summary(ds: Items, groups: Groups) -> None:
     "What was done and how long it took, on stderr."
-    n, seconds = len(ds) + len(ds.unreadable), groups.seconds
+    n, seconds = (groups.looked_at or len(ds)) + len(ds.unreadable), groups.seconds
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "

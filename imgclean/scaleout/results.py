@@ -252,6 +252,7 @@ def read_results(out: str | os.PathLike) -> tuple[Items, Groups]:
     there, found = _pairs_among(rows, pairs)
     groups = Groups(_groups(rows, table, items.key()), found, report["settings"])
     groups.seconds = {"look": report["seconds"].get("embed", 0.0)} | report["seconds"]
+    groups.looked_at = report["images"]
     groups.protected = frozenset(k for group in groups for k in group.protected)
     if "probability" in report["settings"].get("score", ""):
         groups.found = _found(found, pairs.filter(pa.array(there)), report)
@@ -261,11 +262,15 @@ def read_results(out: str | os.PathLike) -> tuple[Items, Groups]:
 def _of_folder(out: Path, root: Path) -> Items:
     "Every image of the folder that was embedded; a row is an item."
     ids = pq.read_table(out / LIST, columns=["id"])["id"].to_pylist()
-    bad = [pq.read_table(file) for file in sorted((out / "unreadable").glob("part-*.parquet"))]
-    unreadable = sorted((row["id"], row["error"]) for table in bad for row in table.to_pylist())
-    items = items_of(ids, root, ids)
-    items = replace(items, unreadable=tuple(Unreadable(root / name, error) for name, error in unreadable))
-    return of_source(items, Origin(root, items.labels))
+    return _with_unreadable(items_of(ids, root, ids), out)
+
+
+def _with_unreadable(items: Items, out: Path) -> Items:
+    tables = [pq.read_table(file) for file in sorted((out / "unreadable").glob("part-*.parquet"))]
+    bad = sorted((row["id"], row["error"]) for table in tables for row in table.to_pylist())
+    bad = tuple(Unreadable(items.root / place_of(name), error) for name, error in bad)
+    items = replace(items, unreadable=bad)
+    return of_source(items, Origin(items.root, items.labels))
 
 
 def _fetched(out: Path, table: pa.Table) -> tuple[np.ndarray, Items]:
@@ -274,8 +279,8 @@ def _fetched(out: Path, table: pa.Table) -> tuple[np.ndarray, Items]:
     ids = one["id"].to_pylist()
     there = np.array([(out / IMAGES / place_of(name)).exists() for name in ids], dtype=bool)
     ids = [name for name, fetched in zip(ids, there, strict=True) if fetched]
-    items = items_of(ids, out / IMAGES, list(map(place_of, ids)))
-    return one["row"].to_numpy()[there], of_source(items, Origin(out / IMAGES, items.labels))
+    items = _with_unreadable(items_of(ids, out / IMAGES, list(map(place_of, ids))), out)
+    return one["row"].to_numpy()[there], items
 
 
 def _pairs_among(rows: np.ndarray | None, table: pa.Table) -> tuple[np.ndarray, Pairs]:

@@ -107,12 +107,18 @@ def test_the_command_line_opens_results(shop, small_ray, tmp_path):
 def test_images_of_a_bucket_are_fetched_for_the_groups_alone(shop, small_ray, tmp_path):
     folder, _, embeddings, pairs = shop
     bucket = Images(fetch=partial(read, folder / "images"))
+    bad = pa.table({"id": ["a/broken.png"], "error": ["the file is empty"]})
+    (tmp_path / "far/unreadable").mkdir(parents=True)
+    pq.write_table(bad, tmp_path / "far/unreadable/part-0.parquet")
     write_results(number_rows(embeddings), tmp_path / "far", pairs, bucket, about=ABOUT)
     write_results(number_rows(embeddings), tmp_path / "near", pairs, Images(folder / "images"), about=ABOUT)
     ds, groups = read_results(tmp_path / "far")
     near, wanted = read_results(tmp_path / "near")
     assert [[ds.relpath(k) for k in g] for g in groups] == [[near.relpath(k) for k in g] for g in wanted]
     assert len(ds) == sum(map(len, groups)) and ds.root == tmp_path / "far/images"
+    assert groups.looked_at == 60  # which is told, not the few that were fetched
+    [told] = ds.unreadable
+    assert (told.path, told.error) == (ds.root / "a/broken.png", "the file is empty")
     assert all(
         path.read_bytes() == (folder / "images" / ds.relpath(k)).read_bytes()
         for k, path in enumerate(ds.paths)
