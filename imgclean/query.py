@@ -233,13 +233,21 @@ def find_similar(
     if n < 1:
         raise ValueError(f"n is {n}; ask for at least one image")
     with as_file(image, allow_private) as path:
-        query = open_image(path)
+        query = _query_image(image, path)
         vec = _embed_query(path, index, learn, name)
     rows, scores = index.search(vec, n)
     query.thumbnail((512, 512))
     return Similars(
         [Similar(index.root / index.names[k], float(s)) for k, s in zip(rows, scores, strict=True)], query
     )
+
+
+def _query_image(given: str | os.PathLike | Image.Image, path: Path) -> Image.Image:
+    try:
+        return open_image(path)
+    except UnreadableImage as err:
+        name = "the picture" if isinstance(given, Image.Image) else repr(os.fspath(given))
+        raise UnreadableImage(f"{name} cannot be looked for: {err}") from err
 
 
 def _embed_query(
