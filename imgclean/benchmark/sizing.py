@@ -16,8 +16,7 @@ SAMPLE, ITERATIONS = 64, 10  # rows for each centroid, rounds: find/kmeans.py
 GROUPED = 2000  # images whose groups a task makes: scaleout/results.py
 COPIES = 3  # of a cluster's vectors that a task holds: as it came, in order, and what the join makes of them
 PARTITION = 2**28  # bytes of vectors in a partition of the shuffle: scaleout/tasks.py
-LARGEST = 2**29  # the same where there are more than `RETURNED`
-TASK = 2**29  # bytes of vectors that a task compares: scaleout/clustering.py
+TASK = 2**29  # bytes of vectors that a task compares, or a large partition holds: scaleout/tasks.py
 PART = 512  # images in a file of embeddings: scaleout/embedding.py
 ROW = 200  # bytes of the driver's memory for an image: name, digest, places, numbers: scaleout/sources.py, tables.py
 NEAREST = 96  # the same for its four nearest of either kind: scaleout/candidates.py
@@ -81,7 +80,7 @@ class Dataset:
 
     @property
     def partitions(self) -> int:
-        fine, coarse = ceil(self.shuffled / PARTITION), ceil(self.shuffled / LARGEST)
+        fine, coarse = ceil(self.shuffled / PARTITION), ceil(self.shuffled / TASK)
         return self.num_partitions or min(fine, max(RETURNED, coarse))
 
     @property

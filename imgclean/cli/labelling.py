@@ -90,6 +90,7 @@ def labels(
             write_page(report, ds, found)
         if not holds_data(json_file, csv):
             _print(ds, found)
+            typer.echo(f"{len(doubtful)} of these {len(found)} would have another label", err=True)
         print_unreadable(ds)
     if fail_if_found and doubtful:
         raise typer.Exit(FOUND)
@@ -204,5 +205,3 @@ def _print(ds: Items, found: list[Suspect]) -> None:
     table("labels in doubt, the most doubtful first", rows, ("image", "label", "predicted", "why"))
     if len(found) > SHOWN:
         typer.echo(f"… and {len(found) - SHOWN} more; --csv FILE writes them all")
-    doubtful = sum(k.predicted != ds.labels[k] for k in found)
-    typer.echo(f"{doubtful} of these {len(found)} would have another label", err=True)

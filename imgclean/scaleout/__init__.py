@@ -52,8 +52,7 @@ def find_duplicates_ray(
     n_clusters: int | None = None,  # default: √n
     n_assign: int = 3,  # clusters of each image
     max_cluster_size: int | None = None,  # rows that one task compares; larger clusters are split
-    num_partitions: int
-    | None = None,  # of the shuffle; default: of 256 MB each, of up to 512 MB beyond 3,000
+    num_partitions: int | None = None,  # of the shuffle; default: see `tasks.partitions`
     sample: int | None = None,  # images that the centroids are learnt from; default: 64 for each
     keep: str = "best",  # image of a group that stays (docs/keepers.md)
     protect: Iterable[str] = (),  # ids of images and of folders that stay in any case

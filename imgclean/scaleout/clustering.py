@@ -15,10 +15,9 @@ from threadpoolctl import threadpool_limits
 from ..find.clusters import N_ASSIGN
 from ..find.kmeans import SAMPLE, KMeans, default_clusters
 from .tables import Numbering, begin, column_of, finish, matrix, write_table
-from .tasks import parts_dataset, parts_in, take_rows
+from .tasks import TASK_BYTES, parts_dataset, parts_in, take_rows
 
 CENTROIDS = "centroids.json"
-TASK_BYTES = 2**29  # of vectors that a task compares at a time
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RETRIES = 10  # of a task whose worker died
 PARTITION_BYTES = 2**28  # of vectors that a partition of a shuffle holds, unless a cluster is larger
-LARGEST_BYTES = 2**29  # the same where there are more than `RETURNED`
+TASK_BYTES = 2**29  # of vectors that a task compares at a time, or a partition holds at most
 RETURNED = 3000  # objects from one task: release/benchmarks/README.md of Ray
 AHEAD = 2  # tasks for each CPU that are handed over before the first ends
 
@@ -71,7 +71,7 @@ def partitions(n_bytes: int, most: int) -> int:
 
     Of up to 512 MB where that would be more objects from one task than Ray's authors test with: what tasks can hold.
     """
-    fine, coarse = (-(-n_bytes // size) for size in (PARTITION_BYTES, LARGEST_BYTES))
+    fine, coarse = (-(-n_bytes // size) for size in (PARTITION_BYTES, TASK_BYTES))
     return min(most, max(n_cpus(), min(fine, max(RETURNED, coarse))))
 
 
