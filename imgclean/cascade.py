@@ -87,7 +87,7 @@ def find_duplicates(
     with planted(items, look, PLANTED, seed) as copies:
         watch.lap("plant")
         near = Neighbours(vectors, NEIGHBOURS)
-        stages.append(("neighbours", near.pairs()))
+        stages.append(("neighbours", near.pairs(progress)))
         pairs, names = candidates(stages, vectors)
         with_copies = copies.pairs(near)
         watch.lap("compare")

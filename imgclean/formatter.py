@@ -133,7 +133,7 @@ class DatasetFormatter:
         if by_cosine:
             groups = groups_of(
                 seen.vectors, items, n=len(items) if recipe and n is None and min_similarity is None else n,
-                min_similarity=min_similarity, method=method, keep=keep, protect=protect,
+                min_similarity=min_similarity, method=method, keep=keep, protect=protect, progress=progress,
             )  # fmt: skip
         else:
             again = dict(
@@ -245,6 +245,7 @@ def groups_of(
     method: str = "auto",  # see `find_pairs`
     keep: Keep = "best",  # which image of a group stays: a policy's name or a function (docs/keepers.md)
     protect: str | os.PathLike | Iterable[str | os.PathLike] = (),  # files and folders that stay in any case
+    progress: bool = True,
 ) -> Groups:
     """`Groups` of the items whose `vectors` are most alike, for embeddings from anywhere.
 
@@ -259,9 +260,9 @@ def groups_of(
     start = perf_counter()
     searched = {"method": "exact", "expected_recall": 1.0}
     if n is not None or min_similarity is None:
-        pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity)
+        pairs = similar_pairs(vectors, n=n, min_similarity=min_similarity, progress=progress)
     else:
-        pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method)
+        pairs, choice = find_pairs(vectors, min_similarity=min_similarity, method=method, progress=progress)
         searched = {"method": choice.method, "expected_recall": choice.expected_recall}
 
     settings = {"min_similarity": min_similarity, "n": n, "pairs_left_out": pairs.left_out, **searched}
@@ -334,7 +335,7 @@ def _verified_or_alike(
         if min_precision is not None:
             raise
         log.warning("%s; now those of a cosine of at least %s are shown", err, MIN_SIMILARITY)
-        return groups_of(vectors, items, keep=keep, protect=protect)
+        return groups_of(vectors, items, keep=keep, protect=protect, progress=settings.get("progress", True))
 
 
 def _grouped(

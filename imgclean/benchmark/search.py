@@ -131,7 +131,7 @@ def way(
         start = process_time()
         rows = Rows(x, "cuda" if torch.cuda.is_available() else "cpu")
         join, keep = Join(rows, prefilter=name), Best(n, MAX_PAIRS * n, least, forest=True)
-        join.run(keep)
+        join.run(keep, progress=True)
         used.update(join=join, pairs=keep.pairs(), seconds=process_time() - start)
 
     memory = extra_memory(work)

@@ -27,13 +27,12 @@ from .common import (
     check_writable,
     clear_errors,
     holds_data,
-    printable,
     read,
     write_page,
     write_tables,
     write_text,
 )
-from .results import as_json, as_table, print_groups, print_summary, print_unreadable
+from .results import as_json, as_table, print_groups, print_leaks, print_summary, print_unreadable
 
 if TYPE_CHECKING:
     from ..dataset.items import Items
@@ -183,7 +182,7 @@ def leaks(
         if report:
             write_page(report, found.items, found.groups)
         if not holds_data(json_file, csv):
-            typer.echo("\n".join(map(printable, str(found).split("\n"))))
+            print_leaks(found)
         print_unreadable(found.items)
     if fail_if_found and len(found.pairs):
         raise typer.Exit(FOUND)

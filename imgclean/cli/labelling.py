@@ -70,6 +70,8 @@ def labels(
 ) -> None:
     """List the N images of SOURCE whose label is most doubtful, with the reason. Changes nothing.
 
+    The table shows those of them for which another label is likelier; files and the page have all N.
+
     Without --probs or --learner, a linear model on what the network sees is fitted five times, each time on four
     fifths of the images, and asked about the others.
     """
@@ -89,8 +91,10 @@ def labels(
         if report:
             write_page(report, ds, found)
         if not holds_data(json_file, csv):
-            _print(ds, found)
-            typer.echo(f"{len(doubtful)} of these {len(found)} would have another label", err=True)
+            _print(ds, doubtful)
+            typer.echo(
+                f"{len(doubtful)} of the {len(found)} most doubtful would have another label", err=True
+            )
         print_unreadable(ds)
     if fail_if_found and doubtful:
         raise typer.Exit(FOUND)
@@ -198,6 +202,9 @@ def _as_json(ds: Items, found: list[Suspect], by: str) -> str:
 
 
 def _print(ds: Items, found: list[Suspect]) -> None:
+    if not found:
+        typer.echo("no label in doubt")
+        return
     rows = [
         tuple(map(printable, (ds.relpath(k), ds.labels[k] or "", k.predicted, k.reason)))
         for k in found[:SHOWN]

@@ -13,8 +13,11 @@ from .common import printable, relative, table
 if TYPE_CHECKING:
     from ..dataset.items import Items
     from ..find.groups import Group, Groups
+    from ..leaks import Leaks
+    from ..review.looks import Look, Looks
 
 SHOWN = 50  # groups in the table on the terminal; files hold all
+LISTED = 10  # images of a group there
 DID = {"hash": "hashed", "plant": "planted copies", "compare": "compared", "check": "looked again", "calibrate": "calibrated"}  # fmt: skip
 
 
@@ -22,17 +25,7 @@ def as_json(ds: Items, groups: Groups) -> str:
     "The result of `find` in JSON, version 1 (docs/json.md): the same bytes for the same images and settings."
     rel = ds.relpath
     pairs = [(*sorted((rel(i), rel(j))), round(score, 6)) for i, j, score in groups.pairs]
-    looks = {}
-    if groups.found:  # a second look
-        for (i, j, _), check, stage in zip(
-            groups.pairs, groups.found.checks, groups.found.stages, strict=True
-        ):
-            looks[tuple(sorted((rel(i), rel(j))))] = {
-                "grade": check.grade,
-                "edited": rel(j),
-                "what": check.what,
-                "stage": stage,
-            }
+    looks = _second_looks(ds, groups) if groups.found else {}
     found = {
         "version": 1,
         "root": os.path.abspath(ds.root),
@@ -58,20 +51,36 @@ def as_json(ds: Items, groups: Groups) -> str:
     return json.dumps(found, indent=1) + "\n"
 
 
+def _second_looks(ds: Items, groups: Groups) -> dict[tuple[str, str], dict]:
+    "What is known of each pair, by its sorted names; said of the image that comes later in their group."
+    known = _looks(ds, groups)
+    place = {k: (number, at) for number, g in enumerate(groups) for at, k in enumerate(g)}
+    found = {}
+    for (i, j, _), stage in zip(groups.pairs, groups.found.stages, strict=True):
+        other, edited = sorted((i, j), key=lambda k: place.get(k, (len(groups), -k)))
+        look = known.look(other, edited)
+        names = tuple(sorted((ds.relpath(i), ds.relpath(j))))
+        found[names] = {
+            "grade": look.grade,
+            "edited": ds.relpath(edited),
+            "what": _what(look),
+            "stage": stage,
+        }
+    return found
+
+
 def as_table(ds: Items, groups: Groups):
     "A DataFrame with one row for each image of each group (docs/json.md)."
     from ..dataset.frames import frame
 
-    looks = getattr(groups.found, "looks", {})
-    rows = []
+    known, rows = _looks(ds, groups), []
     for number, g in enumerate(groups, 1):
-        for place, k in enumerate(g):
-            check = looks.get((g[0], k)) or looks.get((k, g[0]))
+        looks = [(look.grade, _what(look) or None, None) for look in known.looks(g)]
+        for place, (k, about) in enumerate(zip(g, [(None, None, g.reason), *looks], strict=True)):
             alike = round(g.scores[place], 6) if place < len(g.scores) else None
-            grade, reason = (check[0].grade if check else None, None) if place else (None, g.reason)
             keep = place == 0 or k in g.protected
-            rows.append((number, ds.relpath(k), ds.labels[k], ds.splits[k], keep, alike, grade, reason))
-    return frame(rows, ("group", "name", "label", "split", "keep", "similarity", "grade", "reason"))
+            rows.append((number, ds.relpath(k), ds.labels[k], ds.splits[k], keep, alike, *about))
+    return frame(rows, ("group", "name", "label", "split", "keep", "similarity", "grade", "what", "reason"))
 
 
 def print_groups(ds: Items, groups: Groups) -> None:
@@ -80,16 +89,69 @@ def print_groups(ds: Items, groups: Groups) -> None:
         typer.echo("no duplicates found")
         return
     alike = "probability" if groups.found else "similarity"
+    known, shown = _looks(ds, groups), groups[:SHOWN]
     rows = []
-    for number, group in enumerate(groups[:SHOWN], 1):
-        names = [printable(ds.relpath(k)) for k in group[:10]] + (
-            [f"and {len(group) - 10} more"] if len(group) > 10 else []
-        )
-        rows.append((str(number), f"{group.similarity:.4f}", "\n".join(names), group.reason))
-    title = f"{len(groups)} groups, the image to keep first"
-    table(title, rows, ("group", alike, "images", "why keep the first"), right=("group", alike))
+    for number, group in enumerate(shown, 1):
+        stays = f"stays: {group.reason}" if group.reason else "stays"
+        told = [stays, *map(_in_words, known.looks(group[:LISTED]))]
+        for place, (k, words) in enumerate(zip(group, told, strict=False)):
+            first = ("", "") if place else (str(number), f"{group.similarity:.4f}")
+            rows.append((*first, printable(ds.relpath(k)), printable(ds.labels[k] or ""), words))
+        if len(group) > LISTED:
+            rows.append(("", "", f"and {len(group) - LISTED} more", "", ""))
+    columns = ("group", alike, "image", "label", "beside the first")
+    if all(len(labels_of(ds, group)) < 2 for group in shown):  # then they say nothing new
+        columns, rows = columns[:3] + columns[4:], [row[:3] + row[4:] for row in rows]
+    table(f"{len(groups)} groups, the image to keep first", rows, columns, right=("group", alike))
     if len(groups) > SHOWN:
         typer.echo(f"… and {len(groups) - SHOWN} more groups; --json FILE writes them all")
+
+
+def print_leaks(found: Leaks) -> None:
+    "How many have leaked, and the first of them beside their copies, as a table on stdout."
+    typer.echo("\n".join(map(printable, str(found).split("\n"))))
+    if not len(found.pairs):
+        return
+    ds, known, two = found.items, _looks(found.items, found.duplicates), len(found.splits) == 2
+    rows = []
+    for i, j, score in found.pairs.top(SHOWN):
+        later, earlier = pair = sorted((i, j), key=lambda k: -found.splits.index(ds.splits[k]))
+        names = [printable(ds.relpath(k)) + ("" if two else f" ({ds.splits[k]})") for k in pair]
+        labels = [printable(ds.labels[k] or "no label") for k in pair]
+        other = "" if labels[0] == labels[1] else " / ".join(labels)
+        rows.append((*names, f"{score:.4f}", _in_words(known.look(earlier, later)), other))
+    alike = "probability" if found.duplicates.found else "similarity"
+    heads = (
+        [f"image of {found.splits[1]}", f"its copy in {found.splits[0]}"] if two else ["image", "its copy"]
+    )
+    columns = (*heads, alike, "beside the copy", "labels, where they differ")
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    table(f"{len(found.pairs)} pairs across splits, most alike first", rows, columns, right=(alike,))
+    if len(found.pairs) > SHOWN:
+        typer.echo(f"… and {len(found.pairs) - SHOWN} more pairs; --csv FILE writes them all")
+
+
+def _looks(ds: Items, groups: Groups) -> Looks:
+    "What is known of the images of each group beside the first."
+    from ..dataset.identity import Identities
+    from ..review.looks import Looks
+
+    return Looks(ds, groups, Identities(ds, ds.root))
+
+
+def _in_words(look: Look) -> str:
+    "Grade and edit of an image beside another; nothing where nobody looked."
+    if look.grade is None:
+        return ""
+    return f"{look.grade}: {_what(look)}" if look.what not in ("", look.grade) else look.grade
+
+
+def _what(look: Look) -> str:
+    "What was done to an image, where there are no stars to speak of."
+    from ..review.looks import STARRED
+
+    return look.what.replace(STARRED, "the other one is")
 
 
 def print_unreadable(ds: Items) -> None:
@@ -104,14 +166,15 @@ def print_summary(ds: Items, groups: Groups) -> None:
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "
-        f"looked {seconds['look']:.1f} s ({n / max(seconds['look'], 1e-9):.0f} images/s)"
+        f"looked {seconds['look']:.1f} s, loading the model included ({n / max(seconds['look'], 1e-9):.0f} images/s)"
         + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds),
         err=True,
     )
     calibration = groups.found and groups.found.calibration
     if calibration:
         typer.echo(
-            f"expected precision of the pairs {calibration.precision}, recall of edited copies {calibration.recall}",
+            f"expected precision of the pairs {calibration.precision}, recall of edited copies {calibration.recall}; "
+            "both from copies of your own images, edited and planted among them in a temporary folder",
             err=True,
         )
     elif groups.found:

@@ -177,7 +177,7 @@ def apply(
         # On trial first: what is refused leaves no trace in the folder, and where the copy fails, nothing was moved.
         with reviewed(said, items, dry_run=True) as (found, taken):
             typer.echo(f"images in {printable(str(items.root))}: {printable(str(taken))}", err=True)
-            if taken.gone and not (taken.taken or taken.last or taken.differ):
+            if taken.gone and not (taken.taken or taken.last or taken.differ or taken.done):
                 raise ValueError(
                     "none of the images that the file decides about is there; give --dataset the place where they are now"
                 )

@@ -59,7 +59,10 @@ def index(
 
 def similar(
     image: Annotated[str, typer.Argument(metavar="IMAGE_OR_URL", help="File, or http or https URL.")],
-    index: Annotated[Path, typer.Option("--index", metavar="INDEX", help="What `imgclean index` wrote.")],
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="INDEX", help="What `imgclean index` wrote.  [required]"),
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 5,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the image and those like it into this file.")
@@ -71,6 +74,10 @@ def similar(
 ) -> None:
     "List the N images of INDEX that are most like IMAGE_OR_URL, most similar first."
     with clear_errors():
+        if index is None:
+            raise ValueError(
+                "--index is missing; make one of your images by `imgclean index FOLDER -o FILE`, and give --index FILE"
+            )
         check_writable({"--save": save, "--json": json_file}, image, index)
         from ..query import Index, find_similar
 

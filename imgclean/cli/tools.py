@@ -59,12 +59,15 @@ def cache(
     "Show or clear the cache of what was looked at before; clearing costs time only, no decision."
     with clear_errors():
         from ..features.cache import Cache
+        from ..find.keepers import human_bytes
 
         store = Cache()
         if what == "clear":
             store.clear()
         for name, value in store.info().items():
-            typer.echo(f"{name}: {value}")
+            typer.echo(f"{name}: {value}" + (f" ({human_bytes(value)})" if name == "bytes" else ""))
+        if what == "info":
+            typer.echo("`imgclean cache clear` removes it, which costs time only", err=True)
 
 
 def benchmark(context: typer.Context) -> None:

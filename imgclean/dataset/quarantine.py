@@ -133,6 +133,22 @@ def manifests(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
+def quarantined(
+    root: Path,
+    files: Mapping[str, list],  # name below `root` -> fingerprint
+) -> set[str]:
+    "Names of those of the `files` that lie in a quarantine below `root`, with the content of their fingerprint."
+    found = set()
+    for manifest in manifests(root):
+        try:
+            moved = _files(manifest)
+        except ValueError:  # somebody else's, or broken: `restore` complains
+            continue
+        both = [name for name in files if name in moved and list(moved[name])[2:] == list(files[name])[2:]]
+        found.update(name for name in both if os.path.lexists(_target(manifest, name)))
+    return found
+
+
 def system_trash() -> Callable[[str], None]:
     "What sends a file to the system's trash; raises `ImportError` where send2trash is not installed."
     try:
@@ -179,19 +195,19 @@ def _holds_files(manifest: Path) -> bool:
     return any(os.path.lexists(_target(manifest, name)) for name in _files(manifest))
 
 
-def _files(manifest: Path) -> list[str]:
+def _files(manifest: Path) -> dict[str, list]:  # name -> fingerprint
     wrong = f"{str(manifest)!r} is no manifest of a quarantine; give the {MANIFEST} that apply returned"
     try:
         about = read_json(manifest)
         if about["imgclean"] != KIND or about["version"] != VERSION:
             raise ValueError(wrong)
-        names = list(about["files"])
+        files = dict(about["files"])
     except (ValueError, KeyError, TypeError) as err:
         raise ValueError(wrong) from err
-    forged = [n for n in names if leads_outside(n)]
+    forged = [name for name in files if leads_outside(name)]
     if forged:
         raise ValueError(f"{str(manifest)!r} names {forged[0]!r}, which lies outside of its dataset")
-    return names
+    return files
 
 
 def leads_outside(

@@ -57,16 +57,19 @@ class Calibration:
 
         ax = ax or plt.subplots(figsize=(7, 3.5), layout="constrained")[1]
         bins = np.linspace(0, 1, 41)
-        for scores, name in ((self.other, "other images"), (self.same, "planted copies")):
-            ax.hist(scores, bins, density=True, alpha=0.6, label=f"{name} ({len(scores)})")
+        for scores, name in (
+            (self.other, "copies with other images"),
+            (self.same, "copies with their originals"),
+        ):
+            ax.hist(scores, bins, density=True, alpha=0.6, label=f"{name} ({len(scores)} pairs)")
         ax.axvline(min(self.cut, 1), color="black", linestyle="--", label=f"cut at {self.cut:.3f}")
         ax.set(
-            xlabel="score",
+            xlabel="score of pairs with an edited copy that was planted",
             ylabel="density",
             yscale="log",
             title=f"precision {self.precision}, recall {self.recall}",
         )
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc="upper center")  # scores lie at both ends
         return ax
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from .best import Best
 from .choose import CLUSTERS_RECALL, Choice, choose_method, exact_memory
+from .join import SHOWN
 from .kmeans import KMeans
 from .linkage import stars
 from .pairs import Pairs, check_similarity
@@ -41,6 +43,7 @@ def cluster_pairs(
     seed: int = 0,
     max_pairs: int | None = None,  # pairs to keep at most, default 10 for each image
     kmeans: KMeans | None = None,  # centroids that are there already, in place of `n_clusters`
+    progress: bool = True,  # show how far it is, where it takes more than some seconds
 ) -> Pairs:
     """Pairs of rows that share a cluster and reach `min_similarity`, each once, best first, exact within a cluster.
 
@@ -57,12 +60,15 @@ def cluster_pairs(
     kmeans = kmeans or KMeans(n_clusters, seed=seed).fit(emb)
     clusters = _clusters(kmeans, rows, n_assign)
     keep, more = Best(rows.n, limit, min_similarity, forest=True), 0
-    for c, members in enumerate(_members(clusters, len(kmeans.centroids))):
+    groups = _members(clusters, len(kmeans.centroids))
+    shown = tqdm(groups, "comparing", unit="cluster", delay=SHOWN, disable=None if progress else True)
+    for c, members in enumerate(shown):
         if len(members) > 1:
             found = similar_pairs(
                 rows.emb[members],
                 min_similarity=min_similarity,
                 max_pairs=max(max_pairs or 0, MAX_PAIRS * len(members)),
+                progress=False,
             )
             i, j = members[found.i], members[found.j]
             first = first_shared(clusters[i], clusters[j]) == c
@@ -78,6 +84,7 @@ def find_pairs(
     method: str = "auto",  # or "exact", "clusters"
     max_pairs: int | None = None,
     memory: int | None = None,  # bytes that "auto" may count on; default: half of what is free
+    progress: bool = True,
 ) -> tuple[Pairs, Choice]:
     """Pairs by exact search where that can be afforded, else by clusters; and which it was, why, and its expected recall."""
     rows, d = np.shape(emb) if np.ndim(emb) == 2 else (0, 0)  # others are refused by what searches them
@@ -88,7 +95,7 @@ def find_pairs(
     else:
         raise ValueError(f"method is {method!r}; give 'auto', 'exact' or 'clusters'")
     search = similar_pairs if choice.method == "exact" else cluster_pairs
-    return search(emb, min_similarity=min_similarity, max_pairs=max_pairs), choice
+    return search(emb, min_similarity=min_similarity, max_pairs=max_pairs, progress=progress), choice
 
 
 def cluster_pairs_between(
@@ -119,6 +126,7 @@ def cluster_pairs_between(
                 left.emb[new],
                 min_similarity=min_similarity,
                 max_pairs=max(max_pairs or 0, MAX_PAIRS * (len(old) + len(new))),
+                progress=False,
             )
             i, j = new[found.i - len(old)], old[found.j]
             first = first_shared(of_b[i], of_a[j]) == c

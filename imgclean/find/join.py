@@ -9,18 +9,20 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from . import filters
 from .best import above
 from .filters import Filter, Sketch
 from .pairs import Pairs
-from .tiles import ROUNDING, Rows, Tile, same_width, tiles
+from .tiles import ROUNDING, Rows, Tile, n_tiles, same_width, tiles
 
 log = logging.getLogger(__name__)
 SMALL = 10**11  # products of two numbers, which take about a second: fewer are not worth a look at filters
 PAYS = 20  # times what choosing a filter takes, the search without one must take
 CHOOSING = 0.2  # seconds that choosing a filter takes, before it was measured
 TRIES = 3  # tiles in a row that a filter may fail before it is set aside for a while
+SHOWN = 5  # seconds after which a join that goes on shows how far it is
 
 
 class Join:
@@ -50,11 +52,17 @@ class Join:
         if prefilter != "auto" and len(left) and len(self.other):
             self._use(filters.make(prefilter, left, right))
 
-    def run(self, keep) -> None:
+    def run(self, keep, progress: bool = False) -> None:
         "Shows all tiles to `keep`, a `Best` or `Nearest`."
         m = None if self.right is None else len(self.right)
-        with full_precision():
-            for tile in tiles(len(self.left), self.block, m):
+        work = tiles(len(self.left), self.block, m)
+        total = n_tiles(len(self.left), self.block, m)
+        bar = tqdm(
+            total=total, desc="comparing", unit="tile", delay=SHOWN, disable=None if progress else True
+        )
+        with full_precision(), bar:
+            for tile in work:
+                bar.update()
                 self.stats["tiles"] += 1
                 self._choose(keep, tile)
                 if not (self.filter and self._filtered(tile, keep)):

@@ -45,6 +45,7 @@ def similar_pairs(
     prefilter: str = "auto",  # "none", "bf16", "pca" or "pca+bf16" insist on one; the answer is the same
     block: int | None = None,  # rows of a tile; a tile takes 4 * block**2 bytes
     device: torch.device | str | None = None,  # default: cuda where there is one
+    progress: bool = True,  # show how far it is, where it takes more than some seconds
 ) -> Pairs:
     """Pairs of rows by cosine similarity, each pair once, best first, exact up to float32 rounding.
 
@@ -54,7 +55,7 @@ def similar_pairs(
     for NaN or infinity. Method and measurements: docs/search.md.
     """
     low = _lowest(min_similarity, max_distance, metric)
-    return _join(Rows(emb, _device(device)), None, low, n, max_pairs, metric, prefilter, block)
+    return _join(Rows(emb, _device(device)), None, low, n, max_pairs, metric, prefilter, block, progress)
 
 
 def cosines(
@@ -87,6 +88,7 @@ def similar_pairs_between(
     prefilter: str = "auto",
     block: int | None = None,
     device: torch.device | str | None = None,
+    progress: bool = True,
 ) -> Pairs:
     """Pairs of a row of `b` and a row of `a`: train against valid, or new images against old.
 
@@ -94,7 +96,7 @@ def similar_pairs_between(
     Otherwise as `similar_pairs`; raises `ValueError` where the rows of the two differ in length.
     """
     low, device = _lowest(min_similarity, max_distance, metric), _device(device)
-    return _join(Rows(b, device), Rows(a, device), low, n, max_pairs, metric, prefilter, block)
+    return _join(Rows(b, device), Rows(a, device), low, n, max_pairs, metric, prefilter, block, progress)
 
 
 def nearest(
@@ -106,6 +108,7 @@ def nearest(
     prefilter: str = "auto",
     block: int | None = None,
     device: torch.device | str | None = None,
+    progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:  # (n, k) int64 indices, (n, k) float32 cosines, nearest first
     """The `k` nearest rows of each row by cosine similarity, exact up to float32 rounding.
 
@@ -118,7 +121,7 @@ def nearest(
     left, right = Rows(emb, device), None if others is None else Rows(others, device)
     keep = Nearest(len(left), k, both=others is None)
     join = Join(left, right, prefilter=prefilter, block=block)
-    join.run(keep)
+    join.run(keep, progress)
     index, score = np.full((left.n, k), -1), np.full((left.n, k), -np.inf, dtype=np.float32)
     rows = left.numbers(np.arange(len(left)))
     found = keep.index >= 0
@@ -162,7 +165,7 @@ def plot_similarity(
     return ax
 
 
-def _join(left: Rows, right: Rows | None, low, n, max_pairs, metric, prefilter, block) -> Pairs:
+def _join(left: Rows, right: Rows | None, low, n, max_pairs, metric, prefilter, block, progress) -> Pairs:
     for name, value in (("n", n), ("max_pairs", max_pairs)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; ask for at least one pair")
@@ -171,7 +174,7 @@ def _join(left: Rows, right: Rows | None, low, n, max_pairs, metric, prefilter, 
     join = Join(left, right, prefilter=prefilter, block=block)
     limit = n or max_pairs or MAX_PAIRS * max(1, total)
     keep = Best(max(1, len(left) + len(right or ())), limit, low, forest=n is None, shift=len(right or ()))
-    join.run(keep)
+    join.run(keep, progress)
     found = keep.pairs()
     return _numbered(found, left, right, metric)
 

@@ -58,10 +58,10 @@ class Neighbours:
         self.vectors, self.k, self._whitening = vectors, k, Whitening(vectors)
         self._kinds = self._both(vectors)
 
-    def pairs(self) -> Pairs:
+    def pairs(self, progress: bool = True) -> Pairs:
         "Each pair of neighbours once."
         k = min(self.k, max(len(self.vectors) - 1, 1))
-        found = [neighbour_pairs(*nearest(kind, k)) for kind in self._kinds]
+        found = [neighbour_pairs(*nearest(kind, k, progress=progress)) for kind in self._kinds]
         return reduce(Pairs.merge, found)
 
     def of(
@@ -72,7 +72,7 @@ class Neighbours:
             return []
         k, found = min(self.k, len(self.vectors)), set()
         for x, kind in zip(self._both(others), self._kinds, strict=True):
-            index, _ = nearest(x, k, others=kind)
+            index, _ = nearest(x, k, others=kind, progress=False)
             row, place = np.nonzero(index >= 0)
             found.update(zip(row.tolist(), index[row, place].tolist(), strict=True))
         return sorted(found)

@@ -43,6 +43,12 @@ def tiles(
                     yield Tile(a, min(n, a + block), b, b_end, m is None and a == b)
 
 
+def n_tiles(n: int, block: int, m: int | None = None) -> int:
+    "How many `tiles` of the same arguments there are."
+    rows = -(-n // block)
+    return rows * (rows + 1) // 2 if m is None else rows * -(-m // block)
+
+
 class Recent:
     "The blocks that were made last, at least two and else at most `n_bytes` of them"
 

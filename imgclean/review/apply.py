@@ -48,12 +48,15 @@ class Applied:
     trashed: int = 0
     refused: dict[str, str] = field(default_factory=dict)  # name -> why it was not done
     manifest: Path | None = None  # for `restore`
+    undecided: int = 0  # groups of which an image carries no mark and so stays
 
     def __str__(self) -> str:
         done = f"wrote {self.csv}: {self.kept} images kept, {self.deleted} left out, {self.relabeled} relabelled; "
         moved = [f"{self.quarantined} files moved to {self.manifest.parent}"] if self.quarantined else []
         moved += [f"{self.trashed} files sent to the trash"] if self.trashed else []
         done += ", ".join(moved) or "no image file was touched"
+        if self.undecided:
+            done += f"; {self.undecided} groups are not decided yet, their unmarked images stay"
         if self.refused:
             name, why = next(iter(self.refused.items()))
             done += f"; {len(self.refused)} refused, the first is {name}: {why}"
@@ -136,6 +139,7 @@ def carry_out(review: Review, plan: Plan, lose_groups: bool | Collection[int]) -
         len(moved.trashed),
         {review.items.relpath(k): why for k, why in plan.refused.items()} | moved.failed,
         manifest,
+        len(review.groups) - review.n_decided,
     )
 
 

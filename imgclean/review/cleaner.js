@@ -231,7 +231,7 @@ function render({ model, el }) {
     const fact = (key, text) => (text ? h(differs(key) ? "b" : "span", { textContent: text }) : null);
     const facts = [fact("split", image.split), fact("pixels", image.pixels), fact("bytes", image.bytes)];
     const star = !single && k === 0 ? h("span", { className: "imgclean-star", textContent: "★ ", title: `suggested to keep: ${group.reason || "first of the group"}` }) : null;
-    const alike = k && image.similarity !== null ? h("span", { className: "imgclean-alike", textContent: image.similarity.toFixed(3), title: "similarity to the image with the star" }) : null;
+    const alike = k && image.similarity !== null ? h("span", { className: "imgclean-alike", textContent: `${looked ? "cosine " : ""}${image.similarity.toFixed(3)}`, title: looked ? "cosine similarity to the image with the star, before the second look" : "similarity to the image with the star" }) : null;
     const node = h("div", { className: "imgclean-cell", role: "gridcell", tabIndex: -1, title: image.name, "data-id": image.id,
         onfocus: () => { if (cursor !== at) { cursor = at; anchor = null; paint(); } }, // screen readers move the focus themselves
         onmousedown: (e) => e.shiftKey && e.preventDefault(), // no text is selected

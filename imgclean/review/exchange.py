@@ -16,7 +16,7 @@ from ..dataset.cleaned import Ledger, ledger_path
 from ..dataset.identity import Identities
 from ..dataset.images import reading_errors
 from ..dataset.items import Items, relative_names
-from ..dataset.quarantine import leads_outside
+from ..dataset.quarantine import leads_outside, quarantined
 from ..dataset.stored import read_json, written_whole
 from ..find.groups import Group
 from .decisions import MARKS, VERSION, Apart, Change, Decisions, Relation
@@ -53,9 +53,12 @@ class Taken:
     gone: tuple[str, ...]  # whose content is nowhere in the dataset
     last: tuple[str, ...]  # to be deleted, but the copies that were to stay are gone: now they stay
     differ: tuple[str, ...]  # about which the review of the folder says otherwise
+    done: tuple[str, ...] = ()  # to be deleted, and in the folder's quarantine already
 
     def __str__(self) -> str:
         said = f"{self.taken} decisions taken"
+        if self.done:
+            said += f"; {len(self.done)} were carried out before, their images are in the quarantine"
         for names, why in (
             (self.gone, "are about images that are gone or have changed"),
             (
@@ -312,9 +315,13 @@ def _what_became(said: Exported, review: Review, placed: Mapping[str, int], last
     wanted = [(n, v, review.mark_of) for n, v in said.mark.items() if n not in last]
     wanted += [(n, v, review.relabeled.get if v is None else review.label_of) for n, v in said.label.items()]
     gone = [name for name, *_ in wanted if name not in placed]
+    prints = _prints(said)
+    moved = quarantined(review.items.root, {name: prints[name] for name in gone if name in prints})
+    done = [name for name in gone if name in moved]
     differ = [n for n, value, now in wanted if n in placed and now(placed[n]) != value]
     return Taken(
-        len(wanted) - len(gone) - len(differ), *(tuple(dict.fromkeys(n)) for n in (gone, last, differ))
+        len(wanted) - len(gone) - len(differ),
+        *(tuple(dict.fromkeys(n)) for n in ([n for n in gone if n not in moved], last, differ, done)),
     )
 
 

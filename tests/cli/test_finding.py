@@ -178,7 +178,9 @@ def test_cache_info_and_clear(shop, tmp_path):
     cold, _ = find(shop, tmp_path)
     info = run.invoke(app, ["cache", "info"]).stdout
     # Eight files with five contents, and eight copies planted among them.
-    assert "vectors: 13" in info and "embeddings.sqlite" in info and "checks: 0" not in info
+    assert (
+        "vectors: 13" in info and "embeddings.sqlite" in info and "checks: 0" not in info and " kB)" in info
+    )
     warm, _ = find(shop, tmp_path)
     assert warm == cold
     assert "vectors: 0" in run.invoke(app, ["cache", "clear"]).stdout
