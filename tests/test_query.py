@@ -318,6 +318,11 @@ def test_the_shell_says_what_is_wrong(indexed, shop, more, message):
     assert result.exit_code == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+def test_the_shell_says_how_an_index_is_made(shop):
+    result = run.invoke(app, ["similar", str(shop / "cat/a.jpg")])
+    assert result.exit_code == 2 and "imgclean index FOLDER -o FILE" in result.stderr
+
+
 def test_the_shell_fetches_nothing_private(indexed):
     result = run.invoke(app, ["similar", "http://127.0.0.1:9/a.png", "--index", str(indexed[1])])
     assert result.exit_code == 2 and "--allow-private" in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,12 @@ def show_warnings() -> None:
         log.propagate = False
 
 
+def say_loading(quiet: bool = False) -> None:
+    "On a terminal, what the first ten seconds go into."
+    if not quiet and sys.stderr.isatty() and "torch" not in sys.modules:
+        typer.echo("loading PyTorch and fastai …", err=True)
+
+
 def printable(text: str) -> str:
     "`text` without what could move a terminal's cursor or colour it."
     return "".join(
@@ -208,8 +215,6 @@ def table(
     title: str, rows: Sequence[Sequence[str]], columns: Sequence[str], right: Sequence[str] = ()
 ) -> None:
     "A table on stdout; the cells are texts of ours or were made printable."
-    import sys
-
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table

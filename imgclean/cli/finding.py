@@ -28,6 +28,7 @@ from .common import (
     clear_errors,
     holds_data,
     read,
+    say_loading,
     write_page,
     write_tables,
     write_text,
@@ -142,6 +143,7 @@ def _on_ray(source: str, out: Path, **settings) -> tuple[Items, Groups]:
 
 def looked(items: Items, *, protect: list[str] | None, **settings) -> tuple[Items, Groups]:
     "`DatasetFormatter.from_similars` with what a command was given."
+    say_loading(not settings["progress"])
     from ..formatter import DatasetFormatter
 
     return DatasetFormatter.from_similars(items, protect=protect or (), **settings)
@@ -167,6 +169,7 @@ def leaks(
     "Tell which images of VALID are in TRAIN as well, how many, and of which labels. Changes nothing."
     with clear_errors():
         check_writable({"--json": json_file, "--csv": csv, "--report": report}, train, valid, test)
+        say_loading(quiet)
         from ..leaks import find_leaks
 
         folders = {"train": train, "valid": valid, "test": test}

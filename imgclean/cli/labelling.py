@@ -26,6 +26,7 @@ from .common import (
     holds_data,
     printable,
     read,
+    say_loading,
     table,
     write_page,
     write_tables,
@@ -111,6 +112,7 @@ def _suspects(
     cache: bool,
     progress: bool,
 ) -> tuple[Items, list[Suspect]]:
+    say_loading(not progress)
     from ..formatter import DatasetFormatter
 
     if learner:

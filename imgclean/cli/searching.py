@@ -22,6 +22,7 @@ from .common import (
     printable,
     read,
     relative,
+    say_loading,
     write_text,
 )
 
@@ -46,6 +47,7 @@ def index(
     "Make INDEX of the images in SOURCE, for `similar`; one that is there is brought up to date."
     with clear_errors():
         check_writable({"-o": out}, source)
+        say_loading(quiet)
         from ..find.lsh import LSHIndex
         from ..query import build_index
 
@@ -79,6 +81,7 @@ def similar(
                 "--index is missing; make one of your images by `imgclean index FOLDER -o FILE`, and give --index FILE"
             )
         check_writable({"--save": save, "--json": json_file}, image, index)
+        say_loading()
         from ..query import Index, find_similar
 
         searched = Index.load(index)

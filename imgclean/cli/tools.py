@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import clear_errors, relative, table
+from .common import clear_errors, relative, say_loading, table
 from .results import labels_of, print_groups, print_summary
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def demo(
 ) -> None:
     "Make a sample dataset with planted duplicates in FOLDER, find them, write the clean csv. Works offline."
     with clear_errors():
+        say_loading()
         from ..dataset.samples import sample_dataset
         from ..formatter import DatasetFormatter
         from ..review.session import Review

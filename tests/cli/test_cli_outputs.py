@@ -103,3 +103,17 @@ def test_names_that_stdout_cannot_show(tmp_path, monkeypatch):
     table = in_shell([*words, "--csv", "-"], "utf-8", monkeypatch)
     assert b"\xff.jpg" in table and "猫.jpg".encode() in table
     assert rb"\u732b.jpg" in in_shell(words, "ascii", monkeypatch)
+
+
+@pytest.mark.parametrize(("terminal", "quiet", "known", "said"), [
+    (True, False, False, True), (False, False, False, False), (True, True, False, False), (True, False, True, False)
+])  # fmt: skip
+def test_a_terminal_is_told_of_the_first_seconds(capsys, monkeypatch, terminal, quiet, known, said):
+    from imgclean.cli.common import say_loading
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    if not known:
+        monkeypatch.delitem(sys.modules, "torch")
+    say_loading(quiet)
+    assert ("loading PyTorch" in capsys.readouterr().err) is said

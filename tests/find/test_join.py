@@ -1,7 +1,9 @@
+import io
 from functools import reduce
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 from brute import check_pairs, cosines, lower
 
@@ -74,3 +76,23 @@ def test_tiles_mapped_one_by_one_and_merged_are_the_whole():
     check_pairs(merged, lower(cosines(x)), 0.8)
     whole = similar_pairs(x, min_similarity=0.8, max_pairs=10**6)
     assert {p[:2] for p in merged} == {p[:2] for p in whole} and len(merged) > 100
+
+
+@pytest.mark.parametrize("m", [None, 75])
+def test_how_far_it_is_reaches_the_end(m):
+    bars = []
+
+    class Bar(join.tqdm):
+        def __init__(self, **kwargs):
+            kwargs["disable"] = bool(kwargs["disable"])  # no terminal here
+            super().__init__(**kwargs, file=io.StringIO())
+            bars.append(self)
+
+    left, right = Rows(vectors(200, 20)), None if m is None else Rows(vectors(m, 20))
+    with patch.object(join, "tqdm", Bar):
+        for progress in (True, False):
+            made = Join(left, right, block=32)
+            made.run(Best(200 + (m or 0), 10, 0.9, forest=True, shift=m or 0), progress)
+    shown, hidden = bars
+    assert shown.n == shown.total == made.stats["tiles"] > 10 and shown.delay == join.SHOWN
+    assert hidden.disable

@@ -3,14 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgclean.find.tiles import Rows, tiles
+from imgclean.find.tiles import Rows, n_tiles, tiles
 
 
 @settings(deadline=None)
 @given(st.integers(0, 70), st.integers(1, 30), st.one_of(st.none(), st.integers(0, 70)))
 def test_tiles_cover_every_entry_once(n, block, m):
     seen = np.zeros((n, n if m is None else m), dtype=int)
-    for tile in tiles(n, block, m):
+    work = [*tiles(n, block, m)]
+    assert len(work) == n_tiles(n, block, m)
+    for tile in work:
         part = np.ones((tile.a_end - tile.a, tile.b_end - tile.b), dtype=int)
         seen[tile.a : tile.a_end, tile.b : tile.b_end] += np.tril(part, -1) if tile.diagonal else part
     expected = np.tril(np.ones_like(seen), -1) if m is None else np.ones_like(seen)

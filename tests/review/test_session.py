@@ -219,6 +219,16 @@ def test_a_foreign_or_broken_ledger_is_survived(review):
     assert again(review).kept == [2]
 
 
+def test_apply_says_how_many_groups_wait(review):
+    n = len(review.groups)
+    done = review.apply()
+    assert done.undecided == n and f"{n} groups are not decided yet" in str(done)
+    review.keep_best([0])
+    assert review.apply().undecided == n - 1
+    review.keep_best()
+    assert "not decided" not in str(review.apply())
+
+
 def test_apply_writes_the_csv_and_touches_no_image(review, shop):
     before = bytes_of(shop)
     assert not (shop / "cleaned.csv").exists()
