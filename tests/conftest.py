@@ -1,5 +1,6 @@
 """Images made on the spot, a small Learner, a browser and a JupyterLab. No network, no GPU, no files of ours."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,10 @@ from pictures import write_pictures
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores already
+if hasattr(os, "register_at_fork"):
+    # Else a worker of a DataLoader may collect what an earlier test left behind, such as another DataLoader, and wait
+    # seconds for workers that are not its own.
+    os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 BROWSERS = (
     os.environ.get("CHROMIUM_PATH"),
     "chromium",

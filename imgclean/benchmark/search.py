@@ -125,7 +125,7 @@ def way(
     known: np.ndarray | None = None,
 ) -> dict:
     n, d = x.shape
-    used, before = {}, peak(d)
+    used, before = {}, peak(d, torch.float32)
 
     def work() -> None:
         start = process_time()
@@ -137,9 +137,10 @@ def way(
     memory = extra_memory(work)
     join, seconds = used["join"], used["seconds"]
     prepared = preparation(join, least, name)
+    kind = torch.float32 if join.filter is None else join.filter.dtype
+    after = peak(d, kind)
+    most = (before + after) / 2 if kind == torch.float32 else after  # other work changes the clock
     columns = d if join.filter is None or join.filter.axes is None else join.filter.axes.shape[1] + 1
-    kind = str(torch.float32 if join.filter is None else join.filter.dtype).removeprefix("torch.")
-    most = (before[kind] + peak(d)[kind]) / 2  # on both sides of the run, since other work changes the clock
     gflops = n * n * columns / (seconds - prepared) / 1e9
     found = {
         "filter": join.name,
@@ -215,22 +216,19 @@ def products_of(x: np.ndarray, known: np.ndarray, least: float) -> set:
     return pairs
 
 
-def peak(d: int) -> dict[str, float]:
+def peak(d: int, dtype: torch.dtype) -> float:
     "The best that this machine does in torch.mm, over sizes of blocks, in 10^9 operations a second."
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        speeds = []
-        for block, columns in ((1024, 256), (1024, d), (2048, 256)):
-            x = torch.randn(block, columns).to(dtype)
-            out = torch.empty(block, block, dtype=dtype)
-            times = []
-            for _ in range(4):
-                start = process_time()
-                torch.mm(x, x.T, out=out)
-                times.append(process_time() - start)
-            speeds.append(2 * block * block * columns / min(times) / 1e9)
-        best[str(dtype).removeprefix("torch.")] = round(max(speeds), 1)
-    return best
+    speeds = []
+    for block, columns in ((1024, 256), (1024, d), (2048, 256)):
+        x = torch.randn(block, columns).to(dtype)
+        out = torch.empty(block, block, dtype=dtype)
+        times = []
+        for _ in range(4):
+            start = process_time()
+            torch.mm(x, x.T, out=out)
+            times.append(process_time() - start)
+        speeds.append(2 * block * block * columns / min(times) / 1e9)
+    return round(max(speeds), 1)
 
 
 def extra_memory(work: Callable[[], None]) -> int:  # bytes

@@ -76,7 +76,13 @@ def test_two_runs_write_the_same_bytes(shop, tmp_path):
     assert "vectors: 0" in run.invoke(app, ["cache", "info"]).stdout
     here = target.read_bytes()
     target.unlink()
-    words = ["-m", "imgclean.cli", "find", str(shop), "--json", str(target), "--no-cache"]
+    # Nor does all of imgclean start Ray unasked; that is asked here, as another process would import torch once more.
+    code = """import sys, imgclean.all
+from imgclean.cli import app
+from imgclean.scaleout import find_duplicates_ray
+app(sys.argv[1:], standalone_mode=False)
+sys.exit("Ray was imported" if "ray" in sys.modules else 0)"""
+    words = ["-c", code, "find", str(shop), "--json", str(target), "--no-cache"]
     # Its stdout knows ASCII alone, as a terminal may.
     env = os.environ | {"PYTHONIOENCODING": "ascii"}
     there = subprocess.run([sys.executable, *words], check=True, capture_output=True, env=env)

@@ -112,9 +112,10 @@ def test_plans_leave_the_model_as_it_is(xb):
 
 
 @torch.no_grad()
-def test_compiled(xb):
+def test_compiled(xb, monkeypatch):
     if not shutil.which("g++") and not shutil.which("clang++"):
         pytest.skip("no C++ compiler, which torch.compile needs on a CPU")
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no processes, which import torch first
     model = settled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)), xb)
     plans = Plans(model, ["2", "3"], nn.AdaptiveAvgPool2d(1), CPU, xb)
     torch.testing.assert_close(plans.network("fp32-compile")(xb), plans.plain(xb), rtol=1e-4, atol=1e-5)

@@ -41,12 +41,6 @@ def test_a_ray_that_does_not_start_is_told_in_one_line(shop, tmp_path, monkeypat
     assert result.stderr.startswith("imgclean: Ray did not start") and len(result.stderr.splitlines()) == 1
 
 
-def test_nobody_starts_ray_unasked(shop):
-    code = "import sys, imgclean.all, imgclean.cli; from imgclean.scaleout import find_duplicates_ray; print('ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
