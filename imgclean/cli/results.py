@@ -30,7 +30,7 @@ def as_json(ds: Items, groups: Groups) -> str:
         "version": 1,
         "root": os.path.abspath(ds.root),
         "settings": groups.settings,
-        "images": len(ds),
+        "images": groups.looked_at or len(ds),
         "groups": [
             {
                 "images": [rel(k) for k in g],

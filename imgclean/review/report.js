@@ -232,7 +232,7 @@ function openReport() {
   document.title = `${data.groups.length} ${things}, imgclean`;
   const main = document.querySelector("main");
   main.append(
-    h("h1", { textContent: `${data.groups.length} ${things} among ${data.images}` }),
+    h("h1", { textContent: `${data.groups.length} ${things} among ${data.looked_at}` }),
     h("p", {}, "Folder: ", h("code", { textContent: data.root }), `. Pictures in this page are copies of at most ${data.side} pixels, in the comparison, too; the files themselves are not in it. `,
       "Decisions are kept in this browser, and applied where you take the exported file; no image is touched here."),
     alarm);

@@ -44,6 +44,7 @@ def write_report(
     review = Review(ds, as_groups(groups))
     items = _items(review)
     data = _data(review, items, dataset)
+    data["looked_at"] = getattr(groups, "looked_at", None) or len(ds)  # of a bucket few are items
     rows = None if dataset is not None else listing(ds)
     with written_whole(file) as f:
         for part in _page(review, items, data, rows):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pages import data_of
 from pictures import write_pictures
 
 from imgclean.cascade import Found
@@ -12,6 +13,7 @@ from imgclean.find.groups import Group, Groups
 from imgclean.find.pairs import Pairs
 from imgclean.find.verify import Check
 from imgclean.leaks import Leaks
+from imgclean.review.report import write_report
 
 OTHER_WAY = "shows more: the other one is 50 % of it"
 
@@ -41,6 +43,13 @@ def test_the_edit_is_that_of_the_copy(tmp_path, capsys, keeper, edited, what):
     (line,) = [line for line in lines if edited in line]
     assert f"edited: {what}" in line and not any("label" in line for line in lines)
     assert any("stays: most pixels" in line for line in lines)
+
+
+def test_of_a_bucket_all_images_are_counted(tmp_path):
+    ds, groups = found(tmp_path, 0)
+    for groups.looked_at, n in ((None, 2), (60, 60)):
+        page = data_of(write_report(ds, groups, tmp_path / "r.html"))
+        assert json.loads(as_json(ds, groups))["images"] == page["looked_at"] == n and page["images"] == 2
 
 
 def test_labels_are_told_where_they_differ(tmp_path, capsys):

@@ -145,7 +145,9 @@ def test_mixed_precision_trains_predicts_and_is_exported(folder, tmp_path, monke
     monkeypatch.setattr(fp16, "autocast", lambda _, dtype: torch.autocast("cpu", dtype=dtype))
     monkeypatch.setattr(fp16, "GradScaler", lambda _, **settings: torch.amp.GradScaler("cpu", **settings))
     torch.manual_seed(0)
-    learn = siamese_learner(folder, size=32, bs=4, num_workers=0).to_bf16()
+    learn = siamese_learner(
+        folder, arch="mobilenetv3_small_050", pretrained=False, size=32, bs=4, num_workers=0
+    ).to_bf16()
     seen = set()
     parts = (learn.model.encoder, learn.model.head[-1])
     handles = [part.register_forward_hook(lambda _m, _x, out: seen.add(out.dtype)) for part in parts]
