@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .best import Best
 from .choose import CLUSTERS_RECALL, Choice, choose_method, exact_memory
-from .join import SHOWN
+from .join import progress_bar
 from .kmeans import KMeans
 from .linkage import stars
 from .pairs import Pairs, check_similarity
@@ -61,8 +60,8 @@ def cluster_pairs(
     clusters = _clusters(kmeans, rows, n_assign)
     keep, more = Best(rows.n, limit, min_similarity, forest=True), 0
     groups = _members(clusters, len(kmeans.centroids))
-    shown = tqdm(groups, "comparing", unit="cluster", delay=SHOWN, disable=None if progress else True)
-    for c, members in enumerate(shown):
+    products = rows.d * sum(len(members) ** 2 / 2 for members in groups)
+    for c, members in enumerate(progress_bar(progress, products, groups, unit="cluster")):
         if len(members) > 1:
             found = similar_pairs(
                 rows.emb[members],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -22,7 +22,7 @@ SMALL = 10**11  # products of two numbers, which take about a second: fewer are 
 PAYS = 20  # times what choosing a filter takes, the search without one must take
 CHOOSING = 0.2  # seconds that choosing a filter takes, before it was measured
 TRIES = 3  # tiles in a row that a filter may fail before it is set aside for a while
-SHOWN = 5  # seconds after which a join that goes on shows how far it is
+SHOWN = 5  # seconds after which a join that goes on shows how far it is, where it may take as long
 
 
 class Join:
@@ -57,9 +57,7 @@ class Join:
         m = None if self.right is None else len(self.right)
         work = tiles(len(self.left), self.block, m)
         total = n_tiles(len(self.left), self.block, m)
-        bar = tqdm(
-            total=total, desc="comparing", unit="tile", delay=SHOWN, disable=None if progress else True
-        )
+        bar = progress_bar(progress, self.n_pairs * self.left.d, total=total, unit="tile")
         with full_precision(), bar:
             for tile in work:
                 bar.update()
@@ -143,6 +141,12 @@ class Join:
         if a.dtype not in self.buffers:
             self.buffers[a.dtype] = torch.empty(self.block**2, dtype=a.dtype, device=a.device)
         return product(a, b, self.buffers[a.dtype][: len(a) * len(b)].view(len(a), len(b)))
+
+
+def progress_bar(progress: bool, products: float, of: Iterable | None = None, **settings) -> tqdm:
+    "How far a comparison of so many products of two numbers is; a notebook makes widgets for it, so none for a short one."
+    shown = progress and products > SHOWN * SMALL
+    return tqdm(of, desc="comparing", delay=SHOWN, disable=None if shown else True, **settings)
 
 
 def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:

@@ -83,16 +83,17 @@ def test_how_far_it_is_reaches_the_end(m):
     bars = []
 
     class Bar(join.tqdm):
-        def __init__(self, **kwargs):
+        def __init__(self, *args, **kwargs):
             kwargs["disable"] = bool(kwargs["disable"])  # no terminal here
-            super().__init__(**kwargs, file=io.StringIO())
+            super().__init__(*args, **kwargs, file=io.StringIO())
             bars.append(self)
 
     left, right = Rows(vectors(200, 20)), None if m is None else Rows(vectors(m, 20))
     with patch.object(join, "tqdm", Bar):
-        for progress in (True, False):
+        for small, progress in ((10, True), (10, False), (join.SMALL, True)):
             made = Join(left, right, block=32)
-            made.run(Best(200 + (m or 0), 10, 0.9, forest=True, shift=m or 0), progress)
-    shown, hidden = bars
+            with patch.object(join, "SMALL", small):
+                made.run(Best(200 + (m or 0), 10, 0.9, forest=True, shift=m or 0), progress)
+    shown, *hidden = bars
     assert shown.n == shown.total == made.stats["tiles"] > 10 and shown.delay == join.SHOWN
-    assert hidden.disable
+    assert all(bar.disable for bar in hidden)  # nobody wants one, or it is too short to need one
