@@ -316,7 +316,8 @@ def _what_became(said: Exported, review: Review, placed: Mapping[str, int], last
     wanted += [(n, v, review.relabeled.get if v is None else review.label_of) for n, v in said.label.items()]
     gone = [name for name, *_ in wanted if name not in placed]
     prints = _prints(said)
-    moved = quarantined(review.items.root, {name: prints[name] for name in gone if name in prints})
+    to_go = {name: prints[name] for name in gone if name in prints and said.mark.get(name) == "delete"}
+    moved = quarantined(review.items.root, to_go)
     done = [name for name in gone if name in moved]
     differ = [n for n, value, now in wanted if n in placed and now(placed[n]) != value]
     return Taken(

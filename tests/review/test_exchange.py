@@ -109,6 +109,14 @@ def test_changed_files_are_left_alone(file, shop):
         assert taken.gone == ("dog/a.jpg",) and "1 are about images that are gone" in str(taken)
 
 
+def test_what_was_to_stay_and_lies_in_the_quarantine_is_gone(file, items, shop, tmp_path):
+    other = Review(items, [Group((5, 7))], ledger=tmp_path / "other.jsonl")
+    other.mark(5, "delete")
+    assert other.apply(action="quarantine").quarantined == 1
+    with reviewed(read_decisions(file), Items.from_folder(shop)) as (_, taken):
+        assert (taken.gone, taken.done) == (("dog/b.jpg",), ())
+
+
 def test_the_last_copy_stays_where_the_others_are_gone(file, items, shop):
     (shop / "cat/a.jpg").unlink()  # which was to be kept
     items = Items.from_folder(shop)
