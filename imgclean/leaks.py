@@ -49,7 +49,7 @@ class Leaks:
     def __str__(self) -> str:
         return "\n".join(self._in_words(*pair) for pair in self._split_pairs())
 
-    @property
+    @cached_property
     def splits(self) -> list[str]:
         "The splits of the items: train, valid and test first."
         return _splits(self.items)
@@ -87,13 +87,20 @@ class Leaks:
         "Items of `split` that have a copy in `by`, sorted."
         return sorted(self._copies(split_name(split), split_name(by)))
 
+    def by_split(self, i: int, j: int) -> tuple[int, int]:
+        "Items `i` and `j`, that of the later split first: it is the one that has leaked."
+        return (
+            (i, j)
+            if self.splits.index(self.items.splits[i]) > self.splits.index(self.items.splits[j])
+            else (j, i)
+        )
+
     def df(self) -> pd.DataFrame:
         "One row for each of `pairs`: name, label and split of both images, score and grade."
         rows = []
         for (i, j, score), grade in zip(self.pairs, self.grades, strict=True):
-            later, earlier = sorted((i, j), key=lambda k: -self.splits.index(self.items.splits[k]))
             row = {}
-            for prefix, k in (("", later), ("copy_", earlier)):
+            for prefix, k in zip(("", "copy_"), self.by_split(i, j), strict=True):
                 row |= {
                     f"{prefix}name": self.items.relpath(k),
                     f"{prefix}label": self.items.labels[k],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..dataset.items import Items
     from ..find.groups import Group, Groups
     from ..leaks import Leaks
-    from ..review.looks import Look, Looks
+    from ..review.looks import Looks
 
 SHOWN = 50  # groups in the table on the terminal; files hold all
 LISTED = 10  # images of a group there
@@ -63,7 +63,7 @@ def _second_looks(ds: Items, groups: Groups) -> dict[tuple[str, str], dict]:
         found[names] = {
             "grade": look.grade,
             "edited": ds.relpath(edited),
-            "what": _what(look),
+            "what": _starless(look.what),
             "stage": stage,
         }
     return found
@@ -75,7 +75,7 @@ def as_table(ds: Items, groups: Groups):
 
     known, rows = _looks(ds, groups), []
     for number, g in enumerate(groups, 1):
-        looks = [(look.grade, _what(look) or None, None) for look in known.looks(g)]
+        looks = [(look.grade, _starless(look.what) or None, None) for look in known.looks(g)]
         for place, (k, about) in enumerate(zip(g, [(None, None, g.reason), *looks], strict=True)):
             alike = round(g.scores[place], 6) if place < len(g.scores) else None
             keep = place == 0 or k in g.protected
@@ -93,7 +93,7 @@ def print_groups(ds: Items, groups: Groups) -> None:
     rows = []
     for number, group in enumerate(shown, 1):
         stays = f"stays: {group.reason}" if group.reason else "stays"
-        told = [stays, *map(_in_words, known.looks(group[:LISTED]))]
+        told = [stays, *(_starless(look.in_words) for look in known.looks(group[:LISTED]))]
         for place, (k, words) in enumerate(zip(group, told, strict=False)):
             first = ("", "") if place else (str(number), f"{group.similarity:.4f}")
             rows.append((*first, printable(ds.relpath(k)), printable(ds.labels[k] or ""), words))
@@ -115,11 +115,11 @@ def print_leaks(found: Leaks) -> None:
     ds, known, two = found.items, _looks(found.items, found.duplicates), len(found.splits) == 2
     rows = []
     for i, j, score in found.pairs.top(SHOWN):
-        later, earlier = pair = sorted((i, j), key=lambda k: -found.splits.index(ds.splits[k]))
+        later, earlier = pair = found.by_split(i, j)
         names = [printable(ds.relpath(k)) + ("" if two else f" ({ds.splits[k]})") for k in pair]
         labels = [printable(ds.labels[k] or "no label") for k in pair]
         other = "" if labels[0] == labels[1] else " / ".join(labels)
-        rows.append((*names, f"{score:.4f}", _in_words(known.look(earlier, later)), other))
+        rows.append((*names, f"{score:.4f}", _starless(known.look(earlier, later).in_words), other))
     alike = "probability" if found.duplicates.found else "similarity"
     heads = (
         [f"image of {found.splits[1]}", f"its copy in {found.splits[0]}"] if two else ["image", "its copy"]
@@ -140,18 +140,11 @@ def _looks(ds: Items, groups: Groups) -> Looks:
     return Looks(ds, groups, Identities(ds, ds.root))
 
 
-def _in_words(look: Look) -> str:
-    "Grade and edit of an image beside another; nothing where nobody looked."
-    if look.grade is None:
-        return ""
-    return f"{look.grade}: {_what(look)}" if look.what not in ("", look.grade) else look.grade
-
-
-def _what(look: Look) -> str:
-    "What was done to an image, where there are no stars to speak of."
+def _starless(text: str) -> str:
+    "What is said of an image in the grid, where there is no star to speak of."
     from ..review.looks import STARRED
 
-    return look.what.replace(STARRED, "the other one is")
+    return text.replace(STARRED, "the other one is")
 
 
 def print_unreadable(ds: Items) -> None:

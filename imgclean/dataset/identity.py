@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from .cleaned import content_digest
@@ -20,14 +21,21 @@ class Identities:
         items: Items,
         folder: Path,  # that names are relative to
     ):
-        self.items = items
-        self.names = _unique(relative_names(items.paths, folder))
-        self._at = {name: k for k, name in enumerate(self.names)}
+        self.items, self._folder = items, folder
         self._known: dict[int, list] = {}  # item -> fingerprint when it was last hashed
         self._claims: dict[int, str] = {}  # item -> the name in the ledger that means it
         self._moved: dict[str, dict[str, int]] = {}  # digest -> name -> where that file is now
         self._by_size: dict[int, list[int]] | None = None
         self._by_digest: dict[int, dict[str, list[int]]] = {}  # of the files of one size
+
+    @cached_property
+    def names(self) -> list[str]:
+        "Of each item, relative to the folder."
+        return _unique(relative_names(self.items.paths, self._folder))
+
+    @cached_property
+    def _at(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.names)}
 
     def fingerprint(self, k: int) -> list:  # [bytes, mtime_ns, blake2b hex digest]
         "What tells whether item `k` is still the same file; hashes it only if size or time are new. Raises `OSError`."

@@ -144,8 +144,8 @@ def quarantined(
             moved = _files(manifest)
         except ValueError:  # somebody else's, or broken: `restore` complains
             continue
-        both = [name for name in files if name in moved and list(moved[name])[2:] == list(files[name])[2:]]
-        found.update(name for name in both if os.path.lexists(_target(manifest, name)))
+        same = [name for name, was in files.items() if (moved.get(name) or [])[2:] == was[2:]]
+        found.update(name for name in same if os.path.lexists(_target(manifest, name)))
     return found
 
 

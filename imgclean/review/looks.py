@@ -34,6 +34,13 @@ class Look(NamedTuple):
     pair: tuple[int, int] | None = None  # (i, j) of a second look
     check: Check | None = None
 
+    @property
+    def in_words(self) -> str:
+        "Grade, and what was done to it where that says more; nothing where nobody looked."
+        if self.grade is None:
+            return ""
+        return f"{self.grade}: {self.what}" if self.what not in ("", self.grade) else self.grade
+
 
 NO_LOOK = Look(None, "")
 

@@ -73,5 +73,5 @@ def _why_keep(review: Review, g: int, k: int, part: list[int]) -> str:
 
 def _why_delete(look, alike: float | None) -> str:
     if look is not None and look.grade is not None:
-        return f"{look.grade}: {look.what}" if look.what not in ("", look.grade) else look.grade
+        return look.in_words
     return "similar" if alike is None else f"similarity {alike:.3f}"

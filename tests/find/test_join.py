@@ -84,9 +84,8 @@ def test_how_far_it_is_reaches_the_end(m):
 
     class Bar(join.tqdm):
         def __init__(self, *args, **kwargs):
-            self.wanted = not kwargs.pop(
-                "disable"
-            )  # what is closed counts as disabled, and here is no terminal
+            # Not the bar's own word for it: what is closed counts as disabled, and here is no terminal.
+            self.wanted = not kwargs.pop("disable")
             super().__init__(*args, **kwargs, file=io.StringIO())
             bars.append(self)
 
