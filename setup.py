@@ -60,6 +60,7 @@ setup(
             "nbclient",
             "playwright",
             "axe-playwright-python",
+            "rfc3987",  # else jsonschema takes one that each process of Jupyter and Ray imports for seconds
             "build",
             "codespell",
             "setuptools>=70.1",  # the tests build the wheel in this very environment

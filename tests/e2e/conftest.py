@@ -127,8 +127,16 @@ class Notebook:
             time.sleep(0.05)
 
 
+@pytest.fixture(scope="session")
+def window(chrome):
+    "What the tests of JupyterLab share, so that its scripts are fetched and compiled once."
+    context = chrome.new_context(viewport=dict(width=1300, height=1000))
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_notebook(lab, chrome):
+def open_notebook(lab, window):
     "Open cells (or a notebook file) in JupyterLab; afterwards its kernel is shut down and no page error is left."
     url, work = lab
     opened, errors = [], []
@@ -141,7 +149,7 @@ def open_notebook(lab, chrome):
             nb.cells = [nbformat.v4.new_code_cell(code) for code in cells]
         nb.metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")
         nbformat.write(nb, work / name)
-        page = chrome.new_page(viewport=dict(width=1300, height=1000))
+        page = window.new_page()
         page.on("pageerror", lambda e: "/static/notebook/" in (e.stack or "") or errors.append(str(e)))
         opened.append(Notebook(page, url, name, app).open())
         return opened[-1]
