@@ -95,13 +95,32 @@ def test_the_installed_demo_has_its_tutorial(installed):
     assert Path(found.strip()) == installed / "share/imgclean/nbs/01_find_duplicates.ipynb"
 
 
-def test_the_installed_command_reports_what_it_finds(installed, shop):
+def test_the_installed_package_finds_the_same_bytes_as_this_one(installed, shop, tmp_path):
+    "In a process of its own, whose hashes and random numbers are others; it starts no Ray unasked."
+    from typer.testing import CliRunner
+
+    from imgclean.cli import app
+
     command = shutil.which("imgclean", path=os.pathsep.join([f"{installed}/bin", f"{installed}/Scripts"]))
-    here = dict(cwd=shop.parent, PYTHONPATH=str(installed))
-    assert "report" in run(command, "--help", **here)
-    run(command, "report", shop, "-o", "report.html", "--min-similarity", "0.9", "--quiet", **here)
-    shown = data_of(shop.parent / "report.html")
+    assert "report" in run(command, "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+    (shop / "dog/d.jpg").rename(shop / "dog/猫.jpg")
+    here, words = CliRunner(), ["find", str(shop), "--no-cache", "--json"]
+    here.invoke(app, ["cache", "clear"])
+    assert here.invoke(app, [*words, str(tmp_path / "here.json")]).exit_code == 0
+    assert "vectors: 0" in here.invoke(app, ["cache", "info"]).stdout
+    # One process for both, as another would import torch once more. Importing all of imgclean imports no Ray either.
+    code = """import sys, imgclean.all
+from imgclean.cli import app
+from imgclean.scaleout import find_duplicates_ray
+app(sys.argv[1:], standalone_mode=False)
+app(["report", sys.argv[2], "-o", "report.html", "--min-similarity", "0.9", "--quiet"], standalone_mode=False)
+sys.exit(f"{imgclean.__file__} imported Ray" if "ray" in sys.modules else 0)"""
+    env = {"PYTHONPATH": str(installed), "PYTHONIOENCODING": "ascii"}  # as a terminal may know no more
+    there = run(sys.executable, "-c", code, *words, tmp_path / "there.json", cwd=tmp_path, **env)
+    assert r"\u732b.jpg" in there
+    assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
+    shown = data_of(tmp_path / "report.html")
     assert sorted(len(group["images"]) for group in shown["groups"]) == [2, 3]
     sources = [(installed / "imgclean/review" / name).read_text(encoding="utf-8") for name in PAGE]
-    page = (shop.parent / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(source.strip() in page for source in sources)

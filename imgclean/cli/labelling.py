@@ -94,7 +94,9 @@ def labels(
         if not holds_data(json_file, csv):
             _print(ds, doubtful)
             typer.echo(
-                f"{len(doubtful)} of the {len(found)} most doubtful would have another label", err=True
+                f"{len(doubtful)} of the {len(found)} most doubtful images would have another label; "
+                "--report page.html shows them with their pictures, to be mended",
+                err=True,
             )
         print_unreadable(ds)
     if fail_if_found and doubtful:

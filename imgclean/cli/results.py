@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..find.keepers import counted
 from .common import printable, relative, table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 50  # groups in the table on the terminal; files hold all
 LISTED = 10  # images of a group there
-DID = {"hash": "hashed", "plant": "planted copies", "compare": "compared", "check": "looked again", "calibrate": "calibrated"}  # fmt: skip
+DID = {"hash": "hashed", "plant": "tried edited copies", "compare": "compared", "check": "looked again", "calibrate": "calibrated"}  # fmt: skip
 
 
 def as_json(ds: Items, groups: Groups) -> str:
@@ -102,7 +103,7 @@ def print_groups(ds: Items, groups: Groups) -> None:
     columns = ("group", alike, "image", "label", "beside the first")
     if all(len(labels_of(ds, group)) < 2 for group in shown):  # then they say nothing new
         columns, rows = columns[:3] + columns[4:], [row[:3] + row[4:] for row in rows]
-    table(f"{len(groups)} groups, the image to keep first", rows, columns, right=("group", alike))
+    table(f"{counted(len(groups), 'group')}, the image to keep first", rows, columns, right=("group", alike))
     if len(groups) > SHOWN:
         typer.echo(f"… and {len(groups) - SHOWN} more groups; --json FILE writes them all")
 
@@ -127,7 +128,9 @@ def print_leaks(found: Leaks) -> None:
     columns = (*heads, alike, "beside the copy", "labels, where they differ")
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    table(f"{len(found.pairs)} pairs across splits, most alike first", rows, columns, right=(alike,))
+    table(
+        f"{counted(len(found.pairs), 'pair')} across splits, most alike first", rows, columns, right=(alike,)
+    )
     if len(found.pairs) > SHOWN:
         typer.echo(f"… and {len(found.pairs) - SHOWN} more pairs; --csv FILE writes them all")
 
@@ -158,7 +161,7 @@ def print_summary(ds: Items, groups: Groups) -> None:
     n, seconds = (groups.looked_at or len(ds)) + len(ds.unreadable), groups.seconds
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
-        f"{n} files, {len(ds.unreadable)} unreadable, {len(groups)} groups, {copies} images more than needed; "
+        f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {copies} images could go; "
         f"looked {seconds['look']:.1f} s, loading the model included ({n / max(seconds['look'], 1e-9):.0f} images/s)"
         + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds),
         err=True,

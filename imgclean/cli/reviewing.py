@@ -252,7 +252,7 @@ def _refuse_losses(found: Review, lost: list[int], agreed: bool) -> None:
 
 
 def _print_plan(plan: dict) -> None:
-    from ..find.keepers import human_bytes
+    from ..find.keepers import counted, human_bytes
 
     files = plan["files"]
     if files:
@@ -265,7 +265,7 @@ def _print_plan(plan: dict) -> None:
         typer.echo(f"… and {len(files) - SHOWN} more files; --json FILE writes them all")
     typer.echo(
         f"dry run: {printable(plan['csv'])} would list {plan['images'] - plan['delete']} of {plan['images']} images, "
-        f"{plan['relabel']} of them relabelled; {plan['move']} files would move"
+        f"{plan['relabel']} of them relabelled; {plan['move']} files would move; {counted(plan['undecided'], 'group')} not decided yet"
     )
 
 
@@ -320,6 +320,10 @@ def report(
         typer.echo(printable(str(out)))
         if not quiet:
             print_summary(ds, groups)
+            typer.echo(
+                "open the page in a browser, decide, press Export; then: imgclean apply decisions.json",
+                err=True,
+            )
 
 
 def _refuse_more(source: Path, *given) -> None:

@@ -37,7 +37,7 @@ class Restored(NamedTuple):
     failed: dict[str, str]  # name -> why it is not back
 
     def __str__(self) -> str:
-        done = f"restored {len(self.restored)} files, {len(self.in_place)} were in place"
+        done = f"restored {len(self.restored)} files, {len(self.in_place)} were back already; cleaned.csv stays as it is"
         return done + "".join(f"\n{name}: {why}" for name, why in self.failed.items())
 
 

@@ -334,7 +334,7 @@ def _bar(source, run: _Pass, progress: bool) -> Iterator[Callable[[int], object]
     def advance(more: int) -> None:
         nonlocal done
         done += more
-        bar.comment = f"{done / max(time.time() - start, 1e-6):.0f} images/s"
+        bar.comment = f"looking, {done / max(time.time() - start, 1e-6):.0f} images/s"
         bar.update(done)
 
     try:

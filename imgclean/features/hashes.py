@@ -86,7 +86,7 @@ def hash_items(
         hashes.pixels[k] = pixel_digest(image) if pixels else None
         hashes.plain[k] = grey.std() < PLAIN
 
-    bar = tqdm(total=n, desc="hashing", unit="img", disable=None if progress else True)
+    bar = tqdm(total=n, desc="hashing", unit="img", leave=False, disable=None if progress else True)
     with bar, ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
         for start in range(0, n, WAITING):
             for _ in pool.map(look, range(start, min(n, start + WAITING))):

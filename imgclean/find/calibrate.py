@@ -61,11 +61,12 @@ class Calibration:
             (self.other, "copies with other images"),
             (self.same, "copies with their originals"),
         ):
-            ax.hist(scores, bins, density=True, alpha=0.6, label=f"{name} ({len(scores)} pairs)")
+            share = np.full(len(scores), 1 / max(len(scores), 1))
+            ax.hist(scores, bins, weights=share, alpha=0.6, label=f"{name} ({len(scores)} pairs)")
         ax.axvline(min(self.cut, 1), color="black", linestyle="--", label=f"cut at {self.cut:.3f}")
         ax.set(
             xlabel="score of pairs with an edited copy that was planted",
-            ylabel="density",
+            ylabel="share of them",
             yscale="log",
             title=f"precision {self.precision}, recall {self.recall}",
         )

@@ -151,6 +151,11 @@ def _answer(answer: Any, facts: dict[int, Facts]) -> tuple[int, str]:
     return operator.index(best), str(reason)
 
 
+def counted(n: int, thing: str) -> str:
+    "`n` things as people write it: 1 file, 2 files."
+    return f"{n} {thing}" + ("" if n == 1 else "s")
+
+
 def human_bytes(n: int) -> str:
     "`n` bytes as people write it: 980 B, 12 kB, 3.4 MB."
     if n < 1000:

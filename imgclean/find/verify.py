@@ -101,7 +101,7 @@ def verify_pairs(
         return checks
     kept = album is not None
     work = _Work(album if kept else Album(items), pairs)
-    bar = tqdm(total=len(pairs), desc="checking", unit="pair", disable=None if progress else True)
+    bar = tqdm(total=len(pairs), desc="checking", unit="pair", leave=False, disable=None if progress else True)
     with bar, _one_thread_each():
         workers = _workers(num_workers, len(pairs))
         if workers:  # what is known before they are forked, all processes share
@@ -188,7 +188,7 @@ class Album:
                 self.points(k)
 
         threads = []
-        bar = tqdm(total=len(ks), desc="reading", unit="img", disable=None if progress else True)
+        bar = tqdm(total=len(ks), desc="reading", unit="img", leave=False, disable=None if progress else True)
         with bar, ThreadPoolExecutor(workers, initializer=lambda: threads.append(get_native_id())) as pool:
             for _ in pool.map(look, ks):
                 bar.update()

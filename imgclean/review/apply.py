@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..dataset.cleaned import write_csv
 from ..dataset.items import relative_to
 from ..dataset.quarantine import Moved, move_out, system_trash, write_manifest
+from ..find.keepers import counted
 
 if TYPE_CHECKING:
     from .session import Review
@@ -56,7 +57,10 @@ class Applied:
         moved += [f"{self.trashed} files sent to the trash"] if self.trashed else []
         done += ", ".join(moved) or "no image file was touched"
         if self.undecided:
-            done += f"; {self.undecided} groups are not decided yet, their unmarked images stay"
+            are = "is" if self.undecided == 1 else "are"
+            done += (
+                f"; {counted(self.undecided, 'group')} {are} not decided yet, what is unmarked there stays"
+            )
         if self.refused:
             name, why = next(iter(self.refused.items()))
             done += f"; {len(self.refused)} refused, the first is {name}: {why}"
@@ -92,7 +96,7 @@ def make_plan(review: Review, action: str) -> Plan:
 def in_words(review: Review, plan: Plan) -> dict:
     "What `Review.plan` returns: JSON can hold it."
     done = dict.fromkeys(plan.leave_out, "leave out") | dict.fromkeys(plan.move, plan.action)
-    items = review.items
+    items, stays = review.items, _stay_for(review, set(plan.leave_out))
     return {
         "action": plan.action,
         "csv": str(review.path / "cleaned.csv"),
@@ -102,6 +106,7 @@ def in_words(review: Review, plan: Plan) -> dict:
         "bytes": sum(items.n_bytes(k) for k in (plan.leave_out if plan.action == "csv" else plan.move)),
         "relabel": len(review.relabeled),
         "unreadable": len(items.unreadable),
+        "undecided": len(review.groups) - review.n_decided,
         "lost": list(plan.lost),
         "refused": {items.relpath(k): why for k, why in plan.refused.items()},
         "files": [
@@ -109,11 +114,19 @@ def in_words(review: Review, plan: Plan) -> dict:
                 "name": items.relpath(k),
                 "bytes": items.n_bytes(k),
                 "action": done.get(k, "nothing"),
-                "reason": plan.refused.get(k, "marked for deletion"),
+                "reason": plan.refused.get(k)
+                or (f"{items.relpath(stays[k])} stays" if k in stays else "marked for deletion"),
             }
             for k in review.deleted
         ],
     }
+
+
+def _stay_for(review: Review, leave_out: set[int]) -> dict[int, int]:
+    "For each image that leaves, the first of its copies that stays."
+    parts = (part for g in range(len(review.groups)) for part in review.parts(g))
+    stays = ((part, next((k for k in part if k not in leave_out), None)) for part in parts)
+    return {k: one for part, one in stays if one is not None for k in part if k in leave_out}
 
 
 def carry_out(review: Review, plan: Plan, lose_groups: bool | Collection[int]) -> Applied:

@@ -72,6 +72,7 @@ function render({ model, el }) {
     const mine = ++seq;
     const timer = setTimeout(() => warn("No answer from the kernel yet: your last actions are not saved until it answers."), ACK_MS);
     pending.set(mine, { timer, page, back: () => setMarks(Object.fromEntries(before)) });
+    say(SAID[what] ?? "");
     post({ type: "do", do: what, seq: mine, view, ...details });
   }
 
@@ -133,7 +134,6 @@ function render({ model, el }) {
       for (const group of [...pages.values()].flat()) group.clash = m.clash?.[group.id] ?? group.clash;
       setMarks(m.marks);
       count(m.counts);
-      if (m.do === "undo" || m.do === "redo") say(`${m.do === "undo" ? "undone" : "done again"}`);
     },
     filtered(m) {
       filters.sync(m.filter);
@@ -149,7 +149,7 @@ function render({ model, el }) {
       const action = m.view === view && answered(m.seq);
       if (!action) return;
       if (m.note) say(m.note);
-      if (/^(wrote|suggestions)/.test(m.note ?? "")) warn(m.note, "good");
+      if (/^(wrote|suggestions|nothing was left|undone|done again)/.test(m.note ?? "")) warn(m.note, "good");
       if (!m.group || action.page !== page) return; // who has moved on is not pulled back
       go(m.group.page); // what was undone is shown
       if (drawn === page) toGroup(m.group.id, true);
@@ -183,7 +183,8 @@ function render({ model, el }) {
     const done = single ? "" : `${c.decided} of ${c.groups} groups decided · `;
     const changed = c.relabel ? ` · ${c.relabel} relabelled` : "";
     const part = c.shown < c.groups ? `${c.shown} of ${c.groups} ${single ? "images" : "groups"} shown · ` : "";
-    status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}`;
+    const apart = c.apart ? ` · ${c.apart} more told to be no duplicates` : "";
+    status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}${apart}`;
     apply.textContent = applyText(c.delete + c.relabel);
     prev.disabled = page === 0;
     next.disabled = page >= last;

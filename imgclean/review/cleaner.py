@@ -241,7 +241,7 @@ class ImageCleaner(anywidget.AnyWidget):
             self.send({"type": "refused", **reply, "text": str(err), "counts": self._counts()})
             return
         if message["do"] in ("undo", "redo"):
-            note = "" if answer else f"nothing to {message['do']}"
+            note = _repeated(review, message["do"], answer)
             reply |= {"group": self._group_of(answer or [])}
         else:
             note = answer or ""
@@ -270,16 +270,32 @@ class ImageCleaner(anywidget.AnyWidget):
             "relabel": len(review.relabeled),
             "images": len(review.items),
             "shown": len(self._order),
+            "apart": review.n_apart,
         }
 
 
 def _accepted(review: Review, groups: list[int] | None, grade: str | None) -> str:
+    before = len(review.deleted)
     n = review.accept_suggestions(groups, grade)
-    return (
-        f"suggestions accepted: {n} images marked; u or Undo takes it back"
-        if n
-        else "nothing was left to suggest"
-    )
+    delete = len(review.deleted) - before
+    said = f"suggestions accepted: {n - delete} to keep, {delete} to delete; u or Undo takes it back"
+    listed = review.select(grade=grade, clash=True, state="undecided")
+    left = len(listed if groups is None else set(listed).intersection(groups))
+    open_ = f"; {left} left to you, whose labels differ" if left else ""
+    return (said if n else "nothing was left to suggest") + open_
+
+
+def _repeated(review: Review, do: str, items: list[int] | None) -> str:
+    "What the grid has to say of an undo or redo: where nothing was done, or what it does not show."
+    if items is None:
+        return f"nothing to {do}"
+    shown = {k for group in review.groups for k in group}
+    unseen = [review.known.names[k] for k in items if k not in shown]
+    if not unseen:
+        return ""
+    more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+    done = "undone" if do == "undo" else "done again"
+    return f"{done} for {unseen[0]}{more}, which this grid does not show; run the cell again to see them"
 
 
 def _relabelled(review: Review, groups: list[int], ids: list[int]) -> str:
@@ -289,7 +305,7 @@ def _relabelled(review: Review, groups: list[int], ids: list[int]) -> str:
 
 
 def _applied(done: Applied) -> str:
-    return f"{done}. cleaner.restore() brings them back" if done.quarantined else str(done)
+    return f"{done}. cleaner.restore() brings the moved files back" if done.quarantined else str(done)
 
 
 def _items(dataset) -> Items:

@@ -53,7 +53,7 @@ function makeCompare({ dialog, open, button, marks, pictures, post, explains, to
   function caption() {
     const say1 = (image) => `${image.name} (${image.pixels}, ${image.bytes})${marks.has(image.id) ? " " + WORDS[marks.get(image.id)] : ""}`;
     const found = right() && now.known.get(right().id);
-    const lies = !found || beside() && !now.aligned ? "" : found.matrix ? (now.aligned ? "aligned as checked" : "not aligned: g aligns them") : "how they lie on each other is not known: both are fitted";
+    const lies = !found || beside() && !now.aligned ? "" : found.matrix ? (now.aligned ? "aligned" : "not aligned: g aligns them") : "how they lie on each other is not known: both are fitted";
     const what = right()?.grade ? `${right().grade}${right().what && right().what !== right().grade ? ": " + right().what : ""}` : "";
     const lines = [(right() ? [now.left, right()] : [now.left]).map(say1).join("  |  "), [now.mode, now.mode === "regions" && regions()?.note, what, lies].filter(Boolean).join(" · ")];
     dialog.querySelector(".imgclean-caption").replaceChildren(...lines.map((line) => h("div", { textContent: line })));

@@ -23,6 +23,9 @@ function keyOf(e) {
   return e.key?.length !== 1 ? e.key : e.shiftKey ? e.key.toUpperCase() : e.key.toLowerCase();
 }
 const WORDS = { delete: "✕ DELETE", keep: "✓ KEEP" };
+// What a screen reader hears of an action; of a mark, cleaner.js says whose.
+const SAID = { keep_only: "kept, the others of the group are marked for deletion", keep_all: "all kept", keep_best: "suggestion taken", accept: "kept what had no mark",
+  not_duplicate: "told to be another picture", drop_all: "the whole group is marked for deletion", undo: "undone", redo: "done again" };
 
 function h(tag, props = {}, ...kids) {
   const node = document.createElement(tag);

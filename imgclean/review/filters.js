@@ -30,7 +30,7 @@ function makeFilters({ vocab, grades, predicted, single, set }) {
   function ofGroups() {
     controls.min_similarity = h("input", { type: "number", min: 0, max: 1, step: 0.01, placeholder: "any", onchange: changed });
     return [state("groups"), labelled("Label", choice("label", named(vocab))), labelled("Grade", choice("grade", named(grades))),
-      labelled("Similarity from", controls.min_similarity), box("clash", "labels differ"), box("leak", "across splits"), sort(Object.keys(SORTS))];
+      labelled(grades.length > 1 ? "Probability from" : "Similarity from", controls.min_similarity), box("clash", "labels differ"), box("leak", "across splits"), sort(Object.keys(SORTS))];
   }
   const ofImages = () => [state("images"), labelled("Predicted", choice("predicted", named(predicted))),
     labelled("Labelled", choice("actual", named(vocab))), sort(["found", "label"])];

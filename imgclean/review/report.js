@@ -107,7 +107,7 @@ function makeModel(data, session, exported) {
   let filter = FILTER, order = session.groups.map((_, g) => g);
   const emit = (message, buffers = []) => listeners.forEach((heard) => heard(message, buffers));
   const counts = () => ({ groups: session.groups.length, decided: session.nDecided, delete: session.deleted.length,
-    relabel: session.labels.size, images: data.images, shown: order.length });
+    relabel: session.labels.size, images: data.images, shown: order.length, apart: data.n_apart });
 
   function row(g) {
     const { row } = session.groups[g];
@@ -142,8 +142,11 @@ function makeModel(data, session, exported) {
     keep_best: (m) => session.keepBest(m.groups),
     accept: (m) => session.accept(m.group),
     accept_suggestions: (m) => {
-      const n = session.acceptSuggestions(m.groups, m.grade);
-      return n ? `suggestions accepted: ${n} images marked; u or Undo takes it back` : "nothing was left to suggest";
+      const before = session.deleted.length, n = session.acceptSuggestions(m.groups, m.grade);
+      const gone = session.deleted.length - before;
+      const left = session.select({ state: "undecided", grade: m.grade, clash: true }).filter((g) => m.groups?.includes(g) ?? true).length;
+      return (n ? `suggestions accepted: ${n - gone} to keep, ${gone} to delete; u or Undo takes it back` : "nothing was left to suggest")
+        + (left ? `; ${left} left to you, whose labels differ` : "");
     },
     relabel_to_majority: (m) => {
       const n = session.relabelToMajority(m.groups, m.ids);
@@ -237,6 +240,9 @@ function openReport() {
       "Decisions are kept in this browser, and applied where you take the exported file; no image is touched here."),
     alarm);
   render({ model, el: main });
+  model.on("msg:custom", ({ type }) => { // so that keys act at once
+    if (type === "page" && document.activeElement === document.body) main.querySelector(".imgclean-cell[tabindex='0']")?.focus({ preventScroll: true });
+  });
   window.addEventListener("storage", () => session.catchUp()); // another tab with this report
   window.addEventListener("beforeunload", (e) => { if (!log.stored && session.nLines > exportedLines) e.preventDefault(); });
 }

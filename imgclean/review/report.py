@@ -96,6 +96,7 @@ def _data(review: Review, items: list[dict], dataset: str | os.PathLike | None) 
         ],
         "labels": [(k, label) for k, label in review.relabeled.items() if k in shown],
         "apart": [],  # what the ledger tells apart is in no group together
+        "n_apart": review.n_apart,
         "traits": {
             "batch_size": PAGE,
             "single": not any(len(group) > 1 for group in groups),

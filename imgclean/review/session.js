@@ -198,7 +198,8 @@ class ReportSession {
   }
   acceptSuggestions(gs, grade) { // number of images marked
     const all = gs ?? this.groups.map((_, g) => g);
-    const marks = this.suggestedMarks(all.filter((g) => grade === null || this.groups[g].grade === grade), new Map(this.marks));
+    const listed = all.filter((g) => (grade === null || this.groups[g].grade === grade) && !this.isClash(g));
+    const marks = this.suggestedMarks(listed, new Map(this.marks));
     this.act("accept suggestions", { marks });
     return marks.length;
   }

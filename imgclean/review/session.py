@@ -39,9 +39,7 @@ class Review(Clashes):
         groups: Iterable[Sequence[int]],  # item indices, the suggested keeper first
         path: str | os.PathLike | None = None,  # gets `cleaned.csv` and the ledger; default `items.root`
         *,
-        ledger: str
-        | os.PathLike
-        | None = None,  # file of the decisions; default `path/.imgclean/review.jsonl`
+        ledger: str | os.PathLike | None = None,  # of the decisions; default `path/.imgclean/review.jsonl`
     ):
         self.items, self.path = items, Path(path if path is not None else items.root)
         if not self.path.is_dir():
@@ -63,7 +61,9 @@ class Review(Clashes):
         self._state = Decisions(items, self.known, self.ledger)
         self._state.catch_up()
         self._looks = Looks(items, groups, self.known)
-        self.groups = [part for g in listed for part in split_apart(g, self._state.apart)]
+        parts = [split_apart(g, self._state.apart) for g in listed]
+        self.groups = [part for found in parts for part in found]
+        self.n_apart = sum(not found for found in parts)  # groups of which no two images may be one picture
         self.protected = frozenset(k for g in self.groups for k in g.protected)
 
     # decisions so far
@@ -227,10 +227,11 @@ class Review(Clashes):
             return suggestions(self, self._groups(gs, grade), self._state.marks)
 
     def accept_suggestions(self, gs: int | Iterable[int] | None = None, grade: str | None = None) -> int:
-        "Do what `suggestions` says, as one step; returns the number of images marked."
+        "Do what `suggestions` says where labels agree, as one step; returns the number of images marked."
         with self.lock:
             self._catch_up()
-            marks = suggested_marks(self, self._groups(gs, grade), self._state.marks)
+            agreed = [g for g in self._groups(gs, grade) if not self.is_clash(g)]
+            marks = suggested_marks(self, agreed, self._state.marks)
             self._do("accept suggestions", Change(marks))
             return len(marks)
 

@@ -2,7 +2,6 @@ import csv
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -65,29 +64,6 @@ def test_find_keeps_what_it_is_told_to(shop, tmp_path):
         result = run.invoke(app, ["find", str(shop), *wrong])
         assert result.exit_code == 2 and result.stderr.count("\n") == 1
         assert re.search("keep is 'biggest'|protect names 'nowhere'", result.stderr)
-
-
-def test_two_runs_write_the_same_bytes(shop, tmp_path):
-    "Here and in a process of its own, whose hashes and random numbers are others."
-    target = tmp_path / "found.json"
-    (shop / "dog/d.jpg").rename(shop / "dog/猫.jpg")
-    run.invoke(app, ["cache", "clear"])
-    find(shop, tmp_path, "--no-cache")
-    assert "vectors: 0" in run.invoke(app, ["cache", "info"]).stdout
-    here = target.read_bytes()
-    target.unlink()
-    # Nor does all of imgclean start Ray unasked; that is asked here, as another process would import torch once more.
-    code = """import sys, imgclean.all
-from imgclean.cli import app
-from imgclean.scaleout import find_duplicates_ray
-app(sys.argv[1:], standalone_mode=False)
-sys.exit("Ray was imported" if "ray" in sys.modules else 0)"""
-    words = ["-c", code, "find", str(shop), "--json", str(target), "--no-cache"]
-    # Its stdout knows ASCII alone, as a terminal may.
-    env = os.environ | {"PYTHONIOENCODING": "ascii"}
-    there = subprocess.run([sys.executable, *words], check=True, capture_output=True, env=env)
-    assert rb"\u732b.jpg" in there.stdout
-    assert target.read_bytes() == here
 
 
 @pytest.mark.parametrize("bad", ["nowhere", "empty", "file.jpg"])

@@ -50,7 +50,7 @@ def test_a_wrong_label_comes_first(mislabelled, tmp_path):
     for s in found["suspects"]:  # those whose label stands are in the files alone
         assert (s["path"] in result.stdout) == (s["predicted"] != s["label"])
     other = sum(s["predicted"] != s["label"] for s in found["suspects"])
-    assert other >= 1 and f"{other} of the 5 most doubtful would have another label" in result.stderr
+    assert other >= 1 and f"{other} of the 5 most doubtful images would have another label" in result.stderr
     page = (tmp_path / "l.html").read_text()
     assert page.count('id="imgclean-picture-') == 5 and '["red/11.png","red",null]' in page
 

@@ -81,13 +81,32 @@ class Notebook:
     def __init__(self, page, url: str, name: str, app: str):
         self.page, self.url, self.name, self.app = page, url, name, app
         self.received: list[int] = []  # bytes of each message from the server
-        page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.received.append(len(data))))
 
     def open(self) -> "Notebook":
-        self.page.goto(f"{self.url}/{self.app}/{self.name}?reset")
+        self.page.on("websocket", self._listen)
+        if self.app == "lab":
+            self.page.evaluate(
+                "path => { window.jupyterapp.commands.execute('docmanager:open', {path}) }", self.name
+            )
+        else:
+            self.page.goto(f"{self.url}/{self.app}/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60000)
         self.page.wait_for_function(IDLE, timeout=60000)
         return self
+
+    def _listen(self, socket) -> None:
+        socket.on("framereceived", lambda data: self.received.append(len(data)))
+
+    def close(self) -> None:
+        "The kernel ends, and what was not saved is thrown away."
+        self.page.remove_listener("websocket", self._listen)
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        if self.app != "lab":
+            return self.page.close()
+        self.page.evaluate(
+            "() => { const it = window.jupyterapp.shell.currentWidget; it.context.model.dirty = false; it.close() }"
+        )
+        self.page.wait_for_function("() => !document.querySelector('.jp-NotebookPanel, .jp-Dialog')")
 
     def command(self, name: str) -> None:
         # Braces: the result is not awaited, since some commands end only with the kernel's work.
@@ -128,37 +147,48 @@ class Notebook:
 
 
 @pytest.fixture(scope="session")
-def window(chrome):
-    "What the tests of JupyterLab share, so that its scripts are fetched and compiled once."
-    context = chrome.new_context(viewport=dict(width=1300, height=1000))
-    yield context
-    context.close()
+def window(lab, chrome):
+    "A JupyterLab without a notebook: to load it takes longer than most tests."
+    page = chrome.new_page()
+    page.goto(f"{lab[0]}/lab?reset")
+    page.wait_for_function("() => window.jupyterapp?.shell?.layoutModified", timeout=60000)
+    page.evaluate("() => window.jupyterapp.restored")
+    yield page
+    page.close()
 
 
-@pytest.fixture
-def open_notebook(lab, window):
+def _opener(lab, chrome, request):
     "Open cells (or a notebook file) in JupyterLab; afterwards its kernel is shut down and no page error is left."
     url, work = lab
     opened, errors = [], []
 
+    def failed(error):
+        if "/static/notebook/" not in (error.stack or ""):
+            errors.append(str(error))
+
     def opener(
-        name: str, cells: list[str] | None = None, source: Path | None = None, app: str = "lab/tree"
+        name: str, cells: list[str] | None = None, source: Path | None = None, app: str = "lab"
     ) -> Notebook:
         nb = nbformat.read(source, 4) if source else nbformat.v4.new_notebook()
         if cells:
             nb.cells = [nbformat.v4.new_code_cell(code) for code in cells]
         nb.metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")
         nbformat.write(nb, work / name)
-        page = window.new_page()
-        page.on("pageerror", lambda e: "/static/notebook/" in (e.stack or "") or errors.append(str(e)))
+        page = request.getfixturevalue("window") if app == "lab" else chrome.new_page()
+        page.set_viewport_size(dict(width=1300, height=1000))
+        page.on("pageerror", failed)
         opened.append(Notebook(page, url, name, app).open())
         return opened[-1]
 
     yield opener
     for notebook in opened:
-        notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-        notebook.page.close()
+        notebook.page.remove_listener("pageerror", failed)
+        notebook.close()
     assert errors == []
+
+
+open_notebook = pytest.fixture(_opener)
+open_for_module = pytest.fixture(scope="module")(_opener)
 
 
 @pytest.fixture

@@ -2,8 +2,12 @@
 
 import csv
 import json
+import time
+
+import pytest
 
 MARKS = "[...document.querySelectorAll('.imgclean')].map(view => [...view.querySelectorAll('.imgclean-cell')].map(c => c.dataset.mark))"
+DECIDED = "print(cleaner.decisions)"
 KEYS = {
     "d n": ("delete", "keep"),
     "ArrowRight d n": ("keep", "delete"),
@@ -140,3 +144,42 @@ def test_views_agree_forged_messages_do_nothing_and_a_dead_kernel_is_said(open_n
     page.locator(".imgclean-cell").nth(3).click()
     page.wait_for_function("document.querySelector('.imgclean-banner').innerText.includes('NOT recorded')")
     assert page.evaluate(MARKS)[0] == same
+
+
+@pytest.fixture
+def small(open_notebook, review_of, request):
+    "A grid between other cells, its notebook, and the cell that shows it."
+    _, cell = review_of(request.node.name, 3)
+    nb = open_notebook(f"{request.node.name}.ipynb", ["'above'", cell, "'below'"])
+    nb.command("notebook:run-all-cells")
+    nb.page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=60000)
+    return nb, cell
+
+
+def test_keys_never_reach_the_notebook(small):
+    nb, page = small[0], small[0].page
+    page.locator(".imgclean-cell").first.focus()
+    for key in ["d", "d", "x", "0", "0", "i", "i", "a", "z", "b", "m"]:
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Undo").click()
+    for key in ["d", "d", "x"]:
+        page.keyboard.press(key)
+    time.sleep(0.5)
+    assert nb.n_cells() == 3 and page.locator(".jp-Dialog").count() == 0
+
+
+def test_a_restarted_kernel_is_said_and_nothing_decided_is_lost(small):
+    nb, cell = small
+    page = nb.page
+    page.locator(".imgclean-cell").nth(1).click()
+    nb.wait("len(cleaner.deleted) == 1")
+    saved = nb.python(DECIDED)
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'",
+        timeout=30000,
+    )
+    page.locator(".imgclean-cell").nth(2).click()
+    page.wait_for_selector(".imgclean-banner:visible", timeout=6000)
+    nb.python(cell)
+    assert nb.python(DECIDED) == saved

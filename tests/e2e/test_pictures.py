@@ -72,7 +72,7 @@ def test_the_grid(open_notebook, shoot):
         page.wait_for_function(loaded)
         shoot(page, f"compare-{mode}")
     page.keyboard.press("Escape")
-    if TARGET:  # groups without a model have no regions; test_regions_dialog.py looks at them in any case
+    if TARGET:  # groups without a model have no regions; test_tutorial.py looks at them in any case
         page.locator("button", has_text="Compare").nth(4).click()
         page.keyboard.press("r")
         page.wait_for_function("document.querySelectorAll('.imgclean-map').length === 2")

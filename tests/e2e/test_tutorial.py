@@ -1,24 +1,27 @@
-"""The tutorial in JupyterLab, as a person uses it: look, mark by mouse and keyboard, apply, read the csv."""
+"""The tutorial in JupyterLab, as a person uses it: compare, look, mark by mouse and keyboard, apply, read the csv."""
 
 import csv
 import json
-import time
+import re
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).parents[2]
 GRID = "ImageCleaner(ds, idxs"
+MAPS = (
+    "[...document.querySelectorAll('.imgclean-pane img.imgclean-map')].filter(i => i.naturalWidth > 0).length"
+)
 
 
 def marks(nb):
     return json.loads(nb.python("import json; print(json.dumps(cleaner.decisions))"))
 
 
-@pytest.fixture
-def grid(open_notebook, lab):
+@pytest.fixture(scope="module")
+def grid(open_for_module):
     "The tutorial, run up to the grid."
-    nb = open_notebook("tutorial.ipynb", source=REPO / "nbs" / "01_find_duplicates.ipynb")
+    nb = open_for_module("tutorial.ipynb", source=REPO / "nbs" / "01_find_duplicates.ipynb")
     index = nb.page.evaluate(
         "text => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(w => w.model.sharedModel.source.includes(text))",
         GRID,
@@ -28,6 +31,33 @@ def grid(open_notebook, lab):
     nb.command("notebook:run-cell")
     nb.page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=180000)
     return nb
+
+
+def test_regions_that_agree_are_shown_on_both_pictures(grid, axe):
+    "In the comparison of a grid with a real model behind it."
+    page = grid.page
+    page.locator(".imgclean-cell").first.focus()
+    page.keyboard.press("d")
+    for key in (" ", "r"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"{MAPS} === 2", timeout=60000)
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.imgclean-pane img')].map(i => JSON.stringify(i.getBoundingClientRect()))"
+    )
+    assert boxes[0] == boxes[1] and boxes[2] == boxes[3]
+    assert re.search(
+        r"\(cosines -?[01]\.\d\d to [01]\.\d\d\)", page.locator(".imgclean-caption").inner_text()
+    )
+    for name, is_light in (("JupyterLab Light", "true"), ("JupyterLab Dark", "false")):
+        grid.theme(name, is_light)
+        seen = axe.run(page, "dialog[open]")
+        assert seen.violations_count == 0, f"{name}: {seen.generate_report()}"
+    page.keyboard.press("Escape")
+    # The comparison has decided nothing.
+    assert grid.python("print(len(cleaner.deleted), cleaner.kept)") == "1 []"
+    page.keyboard.press("u")
+    page.wait_for_function("!document.querySelector('.imgclean-cell[data-mark=delete]')")
+    assert marks(grid) == {}
 
 
 def test_mark_by_mouse_and_keyboard_apply_and_read_the_csv(grid, lab):
@@ -76,42 +106,3 @@ def test_mark_by_mouse_and_keyboard_apply_and_read_the_csv(grid, lab):
     grid.command("notebook:run-cell")
     page.wait_for_function("document.querySelectorAll('.imgclean-cell[data-mark=delete]').length === 6")
     assert marks(grid) == expected
-
-
-@pytest.fixture
-def small(open_notebook, review_of, request):
-    "A grid between other cells, its notebook, and the cell that shows it."
-    _, cell = review_of(request.node.name, 3)
-    nb = open_notebook(f"{request.node.name}.ipynb", ["'above'", cell, "'below'"])
-    nb.command("notebook:run-all-cells")
-    nb.page.wait_for_selector(".imgclean-cell img[src^='blob:']", timeout=60000)
-    return nb, cell
-
-
-def test_keys_never_reach_the_notebook(small):
-    nb, page = small[0], small[0].page
-    page.locator(".imgclean-cell").first.focus()
-    for key in ["d", "d", "x", "0", "0", "i", "i", "a", "z", "b", "m"]:
-        page.keyboard.press(key)
-    page.get_by_role("button", name="Undo").click()
-    for key in ["d", "d", "x"]:
-        page.keyboard.press(key)
-    time.sleep(0.5)
-    assert nb.n_cells() == 3 and page.locator(".jp-Dialog").count() == 0
-
-
-def test_a_restarted_kernel_is_said_and_nothing_decided_is_lost(small):
-    nb, cell = small
-    page = nb.page
-    page.locator(".imgclean-cell").nth(1).click()
-    nb.wait("len(cleaner.deleted) == 1")
-    saved = marks(nb)
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'",
-        timeout=30000,
-    )
-    page.locator(".imgclean-cell").nth(2).click()
-    page.wait_for_selector(".imgclean-banner:visible", timeout=6000)
-    nb.python(cell)
-    assert marks(nb) == saved

@@ -40,6 +40,28 @@ def test_equals_one_image_at_a_time(learn, shop, bs, pool_dim):
     np.testing.assert_allclose(seen.vectors, slow, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("n", "bs", "sizes"), [(1, 64, {1}), (9, 64, {9}), (20, 64, {10}), (9, 4, {4}), (20, 16, {16})]
+)
+def test_few_images_fill_their_chunks(tmp_path, n, bs, sizes):
+    "As many as fit into one batch are not filled up to the size of a chunk; all chunks are of one size."
+    write_pictures(tmp_path, [f"{k}.png" for k in range(n)], range(n))
+    seen = []
+
+    class Counting(nn.Conv2d):
+        def forward(self, xb):
+            seen.append(len(xb))
+            return super().forward(xb)
+
+    model = nn.Sequential(Counting(3, 4, 3), nn.ReLU())
+    tfm = torchvision.transforms.Compose(
+        [torchvision.transforms.Resize((8, 8)), torchvision.transforms.ToTensor()]
+    )
+    embed(model, Items.from_folder(tmp_path), tfm=tfm, bs=bs, num_workers=0)
+    looked = seen[-(-n // max(sizes)) * -1 :]
+    assert set(looked) == sizes, seen
+
+
 def test_worker_processes_change_nothing(learn, shop):
     items = Items.from_folder(shop)
     alone, together = (embed(learn, items, bs=3, num_workers=n).vectors for n in (0, 2))

@@ -57,18 +57,30 @@ TRAITS = {
 }  # of the widget
 
 
-@pytest.fixture
-def grid(chrome, request):
+@pytest.fixture(scope="session")
+def tab(chrome):
+    "One for all grids: each navigation begins with an empty window, in a process that runs already."
     page = chrome.new_page(viewport={"width": 900, "height": 900})
-    errors = []
-    page.on("pageerror", lambda e: errors.append(str(e)))
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def grid(tab, request):
+    page, errors = tab, []
+
+    def failed(error):
+        errors.append(str(error))
+
+    page.on("pageerror", failed)
+    page.goto("about:blank")
     page.set_content(f"<style>{(HERE / 'cleaner.css').read_text(encoding='utf-8')}</style>")
     source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm))
     source = source.replace("TRAITS", json.dumps(TRAITS[getattr(request, "param", "groups")]))
     page.evaluate(f"async () => {{ {source} }}")
     page.wait_for_selector(".imgclean-cell")
     yield page
-    page.close()
+    page.remove_listener("pageerror", failed)
     assert errors == []
 
 

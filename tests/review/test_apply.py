@@ -50,6 +50,7 @@ def test_a_plan_touches_nothing_and_says_all(review, shop):
     assert (plan["delete"], plan["move"], plan["images"], plan["lost"]) == (3, 3, 8, [])
     assert plan["bytes"] == sum(len(before[name]) for name in GONE)
     assert {f["name"]: f["action"] for f in plan["files"]} == dict.fromkeys(GONE, "quarantine")
+    assert {f["name"]: f["reason"] for f in plan["files"]}["dog/d.jpg"] == "dog/b.jpg stays"
     assert {f["action"] for f in review.plan()["files"]} == {"leave out"} and review.plan()["move"] == 0
     assert tree(shop) == before and not (shop / "cleaned.csv").exists()
     assert not (shop / ".imgclean/quarantine").exists()

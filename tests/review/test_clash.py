@@ -132,6 +132,16 @@ def test_what_there_is_not_is_refused(review):
         review.relabel_to_majority(0, 8)
 
 
+def test_suggestions_for_many_leave_it_to_a_person_whose_label_is_true(review):
+    assert review.accept_suggestions() == 0 and review.decisions == {}
+    review.relabel_to_majority(0)
+    assert review.accept_suggestions() == 3 and review.deleted == [1, 4]
+    review.mark(5, "delete")  # the cat it is
+    assert review.accept_suggestions() == 1 and review.kept == [0, 2]
+    review.keep_best(2)  # asked for this very group
+    assert review.deleted == [1, 4, 5, 6, 7]
+
+
 def test_the_grid_does_both(items):
     cleaner, sent = ImageCleaner(items, GROUPS), []
     cleaner.send = lambda message, buffers=None: sent.append(message)

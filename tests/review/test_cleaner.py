@@ -158,7 +158,9 @@ def test_apply_moves_files_if_asked_and_says_how_they_come_back(wire, cleaner, s
     (plan,) = wire(type="plan", action="quarantine")
     assert (plan["action"], plan["move"], plan["n_refused"]) == ("quarantine", 1, 0)
     (done,) = wire(type="do", do="apply", seq=2, lose_groups=False, action="quarantine")
-    assert "cleaner.restore() brings them back" in done["note"] and not (shop / "dog/d.jpg").exists()
+    assert (
+        "cleaner.restore() brings the moved files back" in done["note"] and not (shop / "dog/d.jpg").exists()
+    )
     (plan,) = wire(type="plan", action="quarantine")
     assert plan["refused"] == {"dog/d.jpg": "the file is gone already"} and plan["files"] == []
     assert cleaner.restore().restored == ["dog/d.jpg"] and cleaner.plan("quarantine")["move"] == 1
@@ -192,11 +194,34 @@ def test_filters_choose_the_pages(items):
 
 def test_suggestions_are_accepted_for_a_page_or_for_all_exact(wire, cleaner):
     done = wire(type="do", do="accept_suggestions", seq=1, groups=[1], grade=None)[-1]
-    assert "2 images marked" in done["note"] and cleaner.deleted == [7]
+    assert "1 to keep, 1 to delete" in done["note"] and cleaner.deleted == [7]
     done = wire(type="do", do="accept_suggestions", seq=2, groups=None, grade="exact")[-1]
-    assert cleaner.deleted == [2, 4, 7]  # files with the same bytes
+    assert cleaner.deleted == [7]
+    assert done["note"] == "nothing was left to suggest; 1 left to you, whose labels differ"
+    cleaner.review.relabel(4, "cat")
     done = wire(type="do", do="accept_suggestions", seq=3, groups=None, grade="exact")[-1]
+    assert cleaner.deleted == [2, 4, 7]  # files with the same bytes
+    assert done["note"] == "suggestions accepted: 1 to keep, 2 to delete; u or Undo takes it back"
+    done = wire(type="do", do="accept_suggestions", seq=4, groups=None, grade="exact")[-1]
     assert done["note"] == "nothing was left to suggest"
+
+
+def test_what_is_undone_out_of_sight_is_said(cleaner, items):
+    "Of an earlier session: groups that were told to be none, and images that were told to be another picture."
+    cleaner.review.not_duplicate(4, 0)
+    cleaner.review.keep_all(1)
+    again = ImageCleaner(items, cleaner.review.groups)
+    wire = Wire(again)
+    assert again.review.groups == [(0, 2)] and wire(type="page", page=0)[0]["counts"]["apart"] == 1
+    done = wire(type="do", do="undo", seq=1)[-1]
+    assert done["note"].startswith("undone for dog/b.jpg and 1 more, which this grid does not show")
+    assert done["group"] is None and again.kept == [4]
+    done = wire(type="do", do="undo", seq=2)[-1]
+    assert done["note"].startswith("undone for dog/a.jpg, which") and done["group"]["id"] == 0
+    assert wire(type="do", do="redo", seq=3)[-1]["note"].startswith("done again for dog/a.jpg")
+    wire(type="do", do="mark", seq=4, ids=[2], value="delete")
+    assert wire(type="do", do="undo", seq=5)[-1]["note"] == ""
+    assert ImageCleaner(items, [(5, 7), (0, 2, 4)]).review.groups == [(5, 7), (0, 2)]
 
 
 def test_another_picture_is_shown_as_such(wire, cleaner):

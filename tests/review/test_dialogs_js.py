@@ -53,7 +53,7 @@ def test_rows_say_what_was_done_and_what_is_wrong(grid):
 def test_filters_are_asked_of_python_and_shown_in_every_view(grid):
     grid.get_by_label("Show").select_option("undecided")
     grid.get_by_label("labels differ").check()
-    grid.get_by_label("Similarity from").fill("0.95")
+    grid.get_by_label("Probability from").fill("0.95")
     grid.get_by_label("Sort").select_option("grade")
     asked = [m for m in grid.evaluate("window.sent") if m["type"] == "filter"][-1]["fields"]
     assert asked == {"state": "undecided", "label": None, "grade": None, "min_similarity": 0.95, "leak": False,
@@ -149,7 +149,7 @@ def test_the_right_picture_lies_where_it_was_verified(grid):
     assert right == pytest.approx(
         [left[0] + 25 * scale, left[1] + 10 * scale, 45 * scale, 30 * scale], abs=0.5
     )
-    assert "aligned as checked" in grid.locator(".imgclean-caption").inner_text()
+    assert "· aligned" in grid.locator(".imgclean-caption").inner_text()
     assert "edited: cropped to 72 %" in grid.locator(".imgclean-caption").inner_text()
     grid.keyboard.press("g")
     fitted = grid.evaluate(BOXES)[1]
