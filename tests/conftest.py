@@ -27,12 +27,16 @@ CHROMIUM = next((path for path in map(shutil.which, filter(None, BROWSERS)) if p
 
 
 # They wait a lot, so the others are run beside them; or are long for one file, and nothing would be left to run beside them.
-FIRST = ("tests/e2e/", "tests/test_notebooks.py", "tests/test_snippets.py")
+FIRST = ("tests/e2e/", "tests/test_notebooks.py", "tests/test_")
 TOGETHER = ("tests/e2e/", "tests/scaleout/")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    items.sort(
+        key=lambda item: next(
+            (k for k, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)
+        )
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -206,7 +206,7 @@ def test_the_command_line_tells_what_to_expect(sample, tmp_path):
     out = tmp_path / "found.json"
     result = CliRunner().invoke(app, ["find", str(sample.path), "--json", str(out)])
     assert result.exit_code == 0 and "expected precision of the pairs" in result.stderr
-    for stage in ("looked", "hashed", "planted copies", "compared", "looked again", "calibrated"):
+    for stage in ("looked", "hashed", "tried edited copies", "compared", "looked again", "calibrated"):
         assert re.search(rf"\b{stage} \d+\.\d s", result.stderr), stage
     found = json.loads(out.read_text())
     assert found["settings"]["min_precision"] == 0.99

@@ -101,7 +101,9 @@ def verify_pairs(
         return checks
     kept = album is not None
     work = _Work(album if kept else Album(items), pairs)
-    bar = tqdm(total=len(pairs), desc="checking", unit="pair", leave=False, disable=None if progress else True)
+    bar = tqdm(
+        total=len(pairs), desc="checking", unit="pair", leave=False, disable=None if progress else True
+    )
     with bar, _one_thread_each():
         workers = _workers(num_workers, len(pairs))
         if workers:  # what is known before they are forked, all processes share
