@@ -94,8 +94,8 @@ def labels(
         if not holds_data(json_file, csv):
             _print(ds, doubtful)
             typer.echo(
-                f"{len(doubtful)} of the {len(found)} most doubtful images would have another label; "
-                "--report page.html shows them with their pictures, to be mended",
+                f"{len(doubtful)} of the {len(found)} most doubtful images would have another label"
+                + ("; --report page.html shows them, to be mended" if doubtful and not report else ""),
                 err=True,
             )
         print_unreadable(ds)

@@ -265,7 +265,8 @@ def _print_plan(plan: dict) -> None:
         typer.echo(f"… and {len(files) - SHOWN} more files; --json FILE writes them all")
     typer.echo(
         f"dry run: {printable(plan['csv'])} would list {plan['images'] - plan['delete']} of {plan['images']} images, "
-        f"{plan['relabel']} of them relabelled; {plan['move']} files would move; {counted(plan['undecided'], 'group')} not decided yet"
+        f"{plan['relabel']} of them relabelled; {counted(plan['move'], 'file')} would move"
+        + (f"; {counted(plan['undecided'], 'group')} not decided yet" if plan["undecided"] else "")
     )
 
 

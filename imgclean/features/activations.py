@@ -85,7 +85,7 @@ def embed(
         if probe is None:
             return Embeddings(np.empty((0, 0), dtype=dtype), items.without(errors), "")
         pooling = pool(pool_dim) if pool else nn.Identity()
-        with closing(Eye(model, looked, probe, layer, pooling, device, bs, lanes, len(items))) as eye:
+        with closing(Eye(model, looked, probe, layer, pooling, device, bs, lanes)) as eye:
             run = _Pass(eye, len(items), np.dtype(dtype), cache)
             run.recall(items, precision)
             size = min(bs, 2 * CHUNK) if lanes else bs
@@ -112,7 +112,6 @@ class Eye:
         device,
         bs: int,
         lanes: int,
-        n: int | None = None,  # images to look at, where that is known
     ):
         self.lanes = max(lanes, 1)  # processes that share the work
         self.looked, self.device, self.precision, self.probe = looked, device, "", probe
@@ -130,8 +129,7 @@ class Eye:
         self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         self.d = ends[-1]
         # A CPU gains nothing by large chunks, a GPU is filled by them.
-        most = min(bs, CHUNK) if device.type == "cpu" else bs
-        self.chunk = -(-n // -(-n // most)) if n and n <= bs else most  # few images fill equal ones
+        self.chunk = min(bs, CHUNK) if device.type == "cpu" else bs
         self.about = self._about(model, pooling)
 
     def _about(self, model: nn.Module, pooling: nn.Module) -> list | None:

@@ -53,8 +53,12 @@ class Applied:
 
     def __str__(self) -> str:
         done = f"wrote {self.csv}: {self.kept} images kept, {self.deleted} left out, {self.relabeled} relabelled; "
-        moved = [f"{self.quarantined} files moved to {self.manifest.parent}"] if self.quarantined else []
-        moved += [f"{self.trashed} files sent to the trash"] if self.trashed else []
+        moved = (
+            [f"{counted(self.quarantined, 'file')} moved to {self.manifest.parent}"]
+            if self.quarantined
+            else []
+        )
+        moved += [f"{counted(self.trashed, 'file')} sent to the trash"] if self.trashed else []
         done += ", ".join(moved) or "no image file was touched"
         if self.undecided:
             are = "is" if self.undecided == 1 else "are"
@@ -125,7 +129,8 @@ def in_words(review: Review, plan: Plan) -> dict:
 def _stay_for(review: Review, leave_out: set[int]) -> dict[int, int]:
     "For each image that leaves, the first of its copies that stays."
     parts = (part for g in range(len(review.groups)) for part in review.parts(g))
-    stays = ((part, next((k for k in part if k not in leave_out), None)) for part in parts)
+    leaving = (part for part in parts if leave_out.intersection(part))
+    stays = ((part, next((k for k in part if _stays(review, k, leave_out)), None)) for part in leaving)
     return {k: one for part, one in stays if one is not None for k in part if k in leave_out}
 
 

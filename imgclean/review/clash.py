@@ -15,6 +15,11 @@ class Clashes:
         "Whether images of group `g` that show one picture carry different labels, see `clash_in_words`."
         return any(len(self._votes(part)) > 1 for part in self.parts(g))
 
+    def agreed(self, gs: Iterable[int]) -> list[int]:
+        "Those of groups `gs` whose labels agree, and that share no image with a group whose labels differ."
+        clashing = {k for g, group in enumerate(self.groups) if self.is_clash(g) for k in group}
+        return [g for g in gs if clashing.isdisjoint(self.groups[g])]
+
     def majority_label(self, g: int) -> str | None:
         "The label that more images of group `g` carry than any other; None where labels tie, there are none, or its pictures differ in it."
         most = {_most(votes) for part in self.parts(g) if (votes := self._votes(part))}

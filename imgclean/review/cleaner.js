@@ -71,8 +71,7 @@ function render({ model, el }) {
     setMarks(guess);
     const mine = ++seq;
     const timer = setTimeout(() => warn("No answer from the kernel yet: your last actions are not saved until it answers."), ACK_MS);
-    pending.set(mine, { timer, page, back: () => setMarks(Object.fromEntries(before)) });
-    say(SAID[what] ?? "");
+    pending.set(mine, { timer, page, what, back: () => setMarks(Object.fromEntries(before)) });
     post({ type: "do", do: what, seq: mine, view, ...details });
   }
 
@@ -148,7 +147,7 @@ function render({ model, el }) {
       count(m.counts);
       const action = m.view === view && answered(m.seq);
       if (!action) return;
-      if (m.note) say(m.note);
+      if (m.note || SAID[action.what]) say(m.note || SAID[action.what]);
       if (/^(wrote|suggestions|nothing was left|undone|done again)/.test(m.note ?? "")) warn(m.note, "good");
       if (!m.group || action.page !== page) return; // who has moved on is not pulled back
       go(m.group.page); // what was undone is shown

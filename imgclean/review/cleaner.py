@@ -235,13 +235,14 @@ class ImageCleaner(anywidget.AnyWidget):
             "apply": lambda: _applied(review.apply(bool(message["lose_groups"]), action=message["action"])),
         }
         reply = {"seq": seq, "view": message.get("view")}
+        self._told_apart = False
         try:
             answer = actions[message["do"]]()
         except (OSError, ValueError, ImportError) as err:
             self.send({"type": "refused", **reply, "text": str(err), "counts": self._counts()})
             return
         if message["do"] in ("undo", "redo"):
-            note = _repeated(review, message["do"], answer)
+            note = _repeated(review, message["do"], answer, self._told_apart)
             reply |= {"group": self._group_of(answer or [])}
         else:
             note = answer or ""
@@ -255,6 +256,7 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def _show_change(self, change: dict) -> None:
         "Tell every view, so that several views of one review agree."
+        self._told_apart = bool(change["apart"])
         if change["apart"] or len(change["marks"]) + len(change["labels"]) > 500:
             self.send({"type": "reload"})
         else:
@@ -275,17 +277,18 @@ class ImageCleaner(anywidget.AnyWidget):
 
 
 def _accepted(review: Review, groups: list[int] | None, grade: str | None) -> str:
-    before = len(review.deleted)
-    n = review.accept_suggestions(groups, grade)
-    delete = len(review.deleted) - before
+    with review.lock:  # what others decided meanwhile is counted as theirs
+        listed = review.select(grade=grade, state="undecided")
+        listed = listed if groups is None else sorted(set(listed).intersection(groups))
+        left, before = len(listed) - len(review.agreed(listed)), len(review.deleted)
+        n = review.accept_suggestions(groups, grade)
+        delete = len(review.deleted) - before
     said = f"suggestions accepted: {n - delete} to keep, {delete} to delete; u or Undo takes it back"
-    listed = review.select(grade=grade, clash=True, state="undecided")
-    left = len(listed if groups is None else set(listed).intersection(groups))
-    open_ = f"; {left} left to you, whose labels differ" if left else ""
-    return (said if n else "nothing was left to suggest") + open_
+    rest = f"; {left} left to you, whose labels differ" if left else ""
+    return (said if n else "nothing was left to suggest") + rest
 
 
-def _repeated(review: Review, do: str, items: list[int] | None) -> str:
+def _repeated(review: Review, do: str, items: list[int] | None, apart: bool) -> str:
     "What the grid has to say of an undo or redo: where nothing was done, or what it does not show."
     if items is None:
         return f"nothing to {do}"
@@ -295,7 +298,8 @@ def _repeated(review: Review, do: str, items: list[int] | None) -> str:
         return ""
     more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
     done = "undone" if do == "undo" else "done again"
-    return f"{done} for {unseen[0]}{more}, which this grid does not show; run the cell again to see them"
+    again = "; run the cell again to see them" if do == "undo" and apart else ""
+    return f"{done} for {unseen[0]}{more}, which this grid does not show{again}"
 
 
 def _relabelled(review: Review, groups: list[int], ids: list[int]) -> str:

@@ -24,8 +24,8 @@ function keyOf(e) {
 }
 const WORDS = { delete: "✕ DELETE", keep: "✓ KEEP" };
 // What a screen reader hears of an action; of a mark, cleaner.js says whose.
-const SAID = { keep_only: "kept, the others of the group are marked for deletion", keep_all: "all kept", keep_best: "suggestion taken", accept: "kept what had no mark",
-  not_duplicate: "told to be another picture", drop_all: "the whole group is marked for deletion", undo: "undone", redo: "done again" };
+const SAID = { keep_only: "this one is kept, not its copies", keep_all: "all kept", keep_best: "suggestion taken", accept: "kept what had no mark",
+  not_duplicate: "told to be another picture", drop_all: "all of the group that may go is marked for deletion", undo: "undone", redo: "done again" };
 
 function h(tag, props = {}, ...kids) {
   const node = document.createElement(tag);

@@ -142,9 +142,10 @@ function makeModel(data, session, exported) {
     keep_best: (m) => session.keepBest(m.groups),
     accept: (m) => session.accept(m.group),
     accept_suggestions: (m) => {
-      const before = session.deleted.length, n = session.acceptSuggestions(m.groups, m.grade);
-      const gone = session.deleted.length - before;
-      const left = session.select({ state: "undecided", grade: m.grade, clash: true }).filter((g) => m.groups?.includes(g) ?? true).length;
+      session.catchUp();
+      const open = session.select({ state: "undecided", grade: m.grade }).filter((g) => m.groups?.includes(g) ?? true);
+      const left = open.length - session.agreed(open).length, before = session.deleted.length;
+      const n = session.acceptSuggestions(m.groups, m.grade), gone = session.deleted.length - before;
       return (n ? `suggestions accepted: ${n - gone} to keep, ${gone} to delete; u or Undo takes it back` : "nothing was left to suggest")
         + (left ? `; ${left} left to you, whose labels differ` : "");
     },
@@ -240,8 +241,10 @@ function openReport() {
       "Decisions are kept in this browser, and applied where you take the exported file; no image is touched here."),
     alarm);
   render({ model, el: main });
+  let first = true;
   model.on("msg:custom", ({ type }) => { // so that keys act at once
-    if (type === "page" && document.activeElement === document.body) main.querySelector(".imgclean-cell[tabindex='0']")?.focus({ preventScroll: true });
+    if (first && type === "page" && document.activeElement === document.body) main.querySelector(".imgclean-cell[tabindex='0']")?.focus({ preventScroll: true });
+    first = first && type !== "page";
   });
   window.addEventListener("storage", () => session.catchUp()); // another tab with this report
   window.addEventListener("beforeunload", (e) => { if (!log.stored && session.nLines > exportedLines) e.preventDefault(); });

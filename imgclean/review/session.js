@@ -123,6 +123,10 @@ class ReportSession {
     return this.parts(g).map((part) => this.votes(part)).filter((votes) => votes.length > 1).map(words).join("; ");
   }
   isClash = (g) => this.parts(g).some((part) => this.votes(part).length > 1);
+  agreed(gs) {
+    const clashing = new Set(this.groups.flatMap(({ images }, g) => (this.isClash(g) ? images : [])));
+    return gs.filter((g) => !this.groups[g].images.some((k) => clashing.has(k)));
+  }
   clashesOf(ks) {
     const some = new Set(ks);
     return this.groups.flatMap(({ images }, g) => (images.some((k) => some.has(k)) ? [[g, this.clashInWords(g)]] : []));
@@ -198,8 +202,8 @@ class ReportSession {
   }
   acceptSuggestions(gs, grade) { // number of images marked
     const all = gs ?? this.groups.map((_, g) => g);
-    const listed = all.filter((g) => (grade === null || this.groups[g].grade === grade) && !this.isClash(g));
-    const marks = this.suggestedMarks(listed, new Map(this.marks));
+    const listed = all.filter((g) => grade === null || this.groups[g].grade === grade);
+    const marks = this.suggestedMarks(this.agreed(listed), new Map(this.marks));
     this.act("accept suggestions", { marks });
     return marks.length;
   }

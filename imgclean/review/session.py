@@ -230,8 +230,7 @@ class Review(Clashes):
         "Do what `suggestions` says where labels agree, as one step; returns the number of images marked."
         with self.lock:
             self._catch_up()
-            agreed = [g for g in self._groups(gs, grade) if not self.is_clash(g)]
-            marks = suggested_marks(self, agreed, self._state.marks)
+            marks = suggested_marks(self, self.agreed(self._groups(gs, grade)), self._state.marks)
             self._do("accept suggestions", Change(marks))
             return len(marks)
 

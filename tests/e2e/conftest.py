@@ -21,6 +21,17 @@ QUIET = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 
+OPEN = """path => {
+    window.jupyterapp.shell.expandLeft();  // as it is at the start
+    window.jupyterapp.commands.execute('docmanager:open', {path});
+}"""
+CLOSE = """async path => {
+    for (const it of [...window.jupyterapp.shell.widgets('main')].filter(it => it.context?.path === path)) {
+        await it.sessionContext.shutdown();
+        it.context.model.dirty = false;
+        it.close();
+    }
+}"""
 IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -85,9 +96,7 @@ class Notebook:
     def open(self) -> "Notebook":
         self.page.on("websocket", self._listen)
         if self.app == "lab":
-            self.page.evaluate(
-                "path => { window.jupyterapp.commands.execute('docmanager:open', {path}) }", self.name
-            )
+            self.page.evaluate(OPEN, self.name)
         else:
             self.page.goto(f"{self.url}/{self.app}/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60000)
@@ -98,15 +107,14 @@ class Notebook:
         socket.on("framereceived", lambda data: self.received.append(len(data)))
 
     def close(self) -> None:
-        "The kernel ends, and what was not saved is thrown away."
+        "The kernel ends, and what was not saved is thrown away, whatever a test that failed has left open."
         self.page.remove_listener("websocket", self._listen)
-        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         if self.app != "lab":
+            self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
             return self.page.close()
-        self.page.evaluate(
-            "() => { const it = window.jupyterapp.shell.currentWidget; it.context.model.dirty = false; it.close() }"
-        )
-        self.page.wait_for_function("() => !document.querySelector('.jp-NotebookPanel, .jp-Dialog')")
+        while self.page.locator(".jp-Dialog").count():
+            self.page.keyboard.press("Escape")
+        self.page.evaluate(CLOSE, self.name)
 
     def command(self, name: str) -> None:
         # Braces: the result is not awaited, since some commands end only with the kernel's work.
@@ -177,13 +185,14 @@ def _opener(lab, chrome, request):
         page = request.getfixturevalue("window") if app == "lab" else chrome.new_page()
         page.set_viewport_size(dict(width=1300, height=1000))
         page.on("pageerror", failed)
-        opened.append(Notebook(page, url, name, app).open())
-        return opened[-1]
+        opened.append(Notebook(page, url, name, app))
+        return opened[-1].open()
 
     yield opener
     for notebook in opened:
-        notebook.page.remove_listener("pageerror", failed)
         notebook.close()
+        with suppress(ValueError, KeyError):  # a page of its own is gone with its listeners
+            notebook.page.remove_listener("pageerror", failed)
     assert errors == []
 
 

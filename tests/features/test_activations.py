@@ -40,15 +40,6 @@ def test_equals_one_image_at_a_time(learn, shop, bs, pool_dim):
     np.testing.assert_allclose(seen.vectors, slow, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("n", "bs", "size"), [(1, 64, 1), (6, 64, 3), (7, 64, 4), (7, 3, 3)])
-def test_few_images_fill_equal_chunks(learn, shop, monkeypatch, n, bs, size):
-    monkeypatch.setattr(activations, "CHUNK", 4)
-    sizes = []
-    learn.model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    embed(learn, Items.from_folder(shop).subset(range(n)), bs=bs, num_workers=0)
-    assert set(sizes[-n // size :]) == {size}, sizes
-
-
 def test_worker_processes_change_nothing(learn, shop):
     items = Items.from_folder(shop)
     alone, together = (embed(learn, items, bs=3, num_workers=n).vectors for n in (0, 2))

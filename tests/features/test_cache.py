@@ -170,8 +170,9 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, workers):
     write_pictures(folder, [f"{c}/{k}.png" for c in "ab" for k in range(60)], list(range(120)))
     items, cache = Items.from_folder(folder), tmp_path / "cache"
     expected = embed(small_learner(folder), items, bs=4, num_workers=workers).vectors
-    # Each process begins as a copy of this one, which has imported torch; elsewhere than on Linux that is not safe.
-    processes = multiprocessing.get_context("fork" if sys.platform == "linux" else "forkserver")
+    # A copy of this process has imported torch already, but may hang where torch has computed with threads, or not on Linux.
+    alone = sys.platform == "linux" and torch.get_num_threads() == 1
+    processes = multiprocessing.get_context("fork" if alone else "spawn")
     rng, found = random.Random(0), []
     for _ in range(3):
         ready = processes.Event()

@@ -72,14 +72,15 @@ def grid(tab, request):
     def failed(error):
         errors.append(str(error))
 
-    page.on("pageerror", failed)
     page.goto("about:blank")
+    page.on("pageerror", failed)
     page.set_content(f"<style>{(HERE / 'cleaner.css').read_text(encoding='utf-8')}</style>")
     source = FAKE.replace("SOURCE", json.dumps(ImageCleaner._esm))
     source = source.replace("TRAITS", json.dumps(TRAITS[getattr(request, "param", "groups")]))
     page.evaluate(f"async () => {{ {source} }}")
     page.wait_for_selector(".imgclean-cell")
     yield page
+    page.evaluate("0")  # what went wrong until now is heard of before the answer
     page.remove_listener("pageerror", failed)
     assert errors == []
 

@@ -51,9 +51,18 @@ def test_a_plan_touches_nothing_and_says_all(review, shop):
     assert plan["bytes"] == sum(len(before[name]) for name in GONE)
     assert {f["name"]: f["action"] for f in plan["files"]} == dict.fromkeys(GONE, "quarantine")
     assert {f["name"]: f["reason"] for f in plan["files"]}["dog/d.jpg"] == "dog/b.jpg stays"
+    assert plan["undecided"] == 0
     assert {f["action"] for f in review.plan()["files"]} == {"leave out"} and review.plan()["move"] == 0
     assert tree(shop) == before and not (shop / "cleaned.csv").exists()
     assert not (shop / ".imgclean/quarantine").exists()
+
+
+def test_a_plan_says_of_none_that_is_gone_that_it_stays(review, shop):
+    (shop / "dog/b.jpg").unlink()
+    (shop / "cat/a.jpg").write_bytes((shop / "cat/b.jpg").read_bytes())
+    why = {f["name"]: f["reason"] for f in review.plan()["files"]}
+    assert why["dog/d.jpg"] == "marked for deletion" and why["cat/c.jpg"] == "marked for deletion"
+    assert review.plan()["lost"] == [0, 1]
 
 
 def test_quarantine_and_back(review, shop):

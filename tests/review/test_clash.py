@@ -142,6 +142,13 @@ def test_suggestions_for_many_leave_it_to_a_person_whose_label_is_true(review):
     assert review.deleted == [1, 4, 5, 6, 7]
 
 
+def test_no_suggestion_decides_a_label_by_way_of_another_group(items):
+    "fastai v1's pairs share images: to delete one of two cats would take its vote away from the pair of cat and dog."
+    review = Review(items, [(0, 1), (1, 4), (2, 3)])
+    assert review.agreed(range(3)) == [2] and review.accept_suggestions() == 2
+    assert review.decisions == {"cat/c.jpg": "keep", "cat/d.jpg": "delete"} and review.is_clash(1)
+
+
 def test_the_grid_does_both(items):
     cleaner, sent = ImageCleaner(items, GROUPS), []
     cleaner.send = lambda message, buffers=None: sent.append(message)
