@@ -108,4 +108,6 @@ def chrome():
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
+        # Workers of a DataLoader that nothing holds any more were forked with Playwright's pipe, and would keep it open.
+        gc.collect()
         browser.close()
