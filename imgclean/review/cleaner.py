@@ -16,7 +16,7 @@ from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
 from ..dataset.quarantine import Restored
 from ..dataset.sources import read_source
-from ..find.keepers import human_bytes
+from ..find.keepers import counted, human_bytes
 from .apply import Applied
 from .filters import Filter
 from .regions import shown_regions
@@ -278,8 +278,8 @@ class ImageCleaner(anywidget.AnyWidget):
 
 def _accepted(review: Review, groups: list[int] | None, grade: str | None) -> str:
     with review.lock:  # what others decided meanwhile is counted as theirs
-        listed = review.select(grade=grade, state="undecided")
-        listed = listed if groups is None else sorted(set(listed).intersection(groups))
+        open_ = review.select(grade=grade, state="undecided")
+        listed = [g for g in open_ if groups is None or g in groups]
         left, before = len(listed) - len(review.agreed(listed)), len(review.deleted)
         n = review.accept_suggestions(groups, grade)
         delete = len(review.deleted) - before
@@ -304,8 +304,11 @@ def _repeated(review: Review, do: str, items: list[int] | None, apart: bool) -> 
 
 def _relabelled(review: Review, groups: list[int], ids: list[int]) -> str:
     n = review.relabel_to_majority(list(groups), ids)
-    said = f"relabelled {n} image{'s' if n > 1 else ''}"
-    return said if n else "nothing to relabel: the labels agree, or those of the chosen images tie as well"
+    return (
+        f"relabelled {counted(n, 'image')}"
+        if n
+        else "nothing to relabel: the labels agree, or those of the chosen images tie as well"
+    )
 
 
 def _applied(done: Applied) -> str:

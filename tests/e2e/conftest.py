@@ -191,8 +191,7 @@ def _opener(lab, chrome, request):
     yield opener
     for notebook in opened:
         notebook.close()
-        with suppress(ValueError, KeyError):  # a page of its own is gone with its listeners
-            notebook.page.remove_listener("pageerror", failed)
+        notebook.page.remove_listener("pageerror", failed)
     assert errors == []
 
 
