@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..find.keepers import counted
+from ..dataset.wording import counted
 from .common import printable, relative, table
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def print_summary(ds: Items, groups: Groups) -> None:
     n, seconds = (groups.looked_at or len(ds)) + len(ds.unreadable), groups.seconds
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
-        f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {copies} images could go; "
+        f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {counted(copies, 'image')} could go; "
         f"looked {seconds['look']:.1f} s, loading the model included ({n / max(seconds['look'], 1e-9):.0f} images/s)"
         + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds),
         err=True,

@@ -252,7 +252,7 @@ def _refuse_losses(found: Review, lost: list[int], agreed: bool) -> None:
 
 
 def _print_plan(plan: dict) -> None:
-    from ..find.keepers import counted, human_bytes
+    from ..dataset.wording import counted, human_bytes
 
     files = plan["files"]
     if files:

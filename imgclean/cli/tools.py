@@ -59,8 +59,8 @@ def cache(
 ) -> None:
     "Show or clear the cache of what was looked at before; clearing costs time only, no decision."
     with clear_errors():
+        from ..dataset.wording import human_bytes
         from ..features.cache import Cache
-        from ..find.keepers import human_bytes
 
         store = Cache()
         if what == "clear":

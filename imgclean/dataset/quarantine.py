@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from .cleaned import FOLDER, sync_folder
 from .stored import read_json, written_whole
+from .wording import counted
 
 KIND, VERSION = "quarantine", 1
 MANIFEST, FILES = "manifest.json", "files"
@@ -37,7 +38,8 @@ class Restored(NamedTuple):
     failed: dict[str, str]  # name -> why it is not back
 
     def __str__(self) -> str:
-        done = f"restored {len(self.restored)} files, {len(self.in_place)} were back already; cleaned.csv stays as it is"
+        there = f", {counted(len(self.in_place), 'file')} in place already" if self.in_place else ""
+        done = f"restored {counted(len(self.restored), 'file')}{there}; cleaned.csv stays as it is"
         return done + "".join(f"\n{name}: {why}" for name, why in self.failed.items())
 
 

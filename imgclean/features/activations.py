@@ -26,7 +26,6 @@ from ..dataset.items import Items
 from .backbones import evaluating, layer_names
 from .cache import Cache, code_of, fingerprint_of
 from .inputs import LearnerInputs, Looked, ModuleInputs, batches, lanes_for
-from .pooling import Pooled
 from .precision import CHUNK, PRECISIONS, Plans, give_back_memory, memory_kept, threads
 from .rows import Rows
 
@@ -120,11 +119,7 @@ class Eye:
         xb = self._batch(probe)
         self.plans = Plans(model, self.layers, pooling, device, xb)
         self.device = self.plans.device
-        try:
-            widths = [v.shape[1] for v in self.plans.plain.parts(xb)]
-        except BaseException:
-            self.close()
-            raise
+        widths = [v.shape[1] for v in self.plans.parts]
         ends = np.cumsum(widths).tolist()
         self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         self.d = ends[-1]
@@ -141,8 +136,7 @@ class Eye:
             seen = [self._batch(x[None]).cpu().numpy() for x in pictures]
         except Exception:  # a batch transform that wants real images
             return None
-        after = _only_after(self.plans.plain, self.layers, self._batch(self.probe))
-        parts = [(name, m) for name, m in model.named_modules() if name not in after]
+        parts = [(name, m) for name, m in model.named_modules() if name not in self.plans.unused]
         shape = [f"{name} {type(m).__name__}({m.extra_repr()})" for name, m in parts]
         shape += [
             code_of(c) for c in dict.fromkeys(type(m) for m in (model, *(m for _, m in parts), pooling))
@@ -213,26 +207,6 @@ def _array(value: object) -> object:
     if isinstance(value, torch.Tensor) and not value.is_quantized:
         return value.detach().cpu().float().numpy()
     return repr(value)
-
-
-def _only_after(net: Pooled, layers: Sequence[str], xb: torch.Tensor) -> set[str]:
-    "Names of the modules that run only when all of `layers` have: a head, which no vector depends on."
-    model, open_layers = net.model, set(layers)
-    ran: dict[nn.Module, bool] = {}  # module -> before the last layer has finished
-    handles = [
-        m.register_forward_pre_hook(lambda m, _: ran.update({m: ran.get(m, False) or bool(open_layers)}))
-        for m in model.modules()
-    ]
-    handles += [
-        model.get_submodule(name).register_forward_hook(lambda *_, name=name: open_layers.discard(name))
-        for name in layers
-    ]
-    try:
-        net(xb)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name for name, m in model.named_modules() if ran.get(m) is False}
 
 
 class _Pass:

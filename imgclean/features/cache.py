@@ -219,7 +219,7 @@ def fingerprint_of(parts: Iterable[Any]) -> bytes:  # 16 bytes
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype} {part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
+            digest.update(np.ascontiguousarray(part).reshape(-1))
         else:
             digest.update(f"{part}\0".encode())
     return digest.digest()

@@ -16,7 +16,7 @@ import torch
 from fastai.callback.hook import Hooks
 from timm.layers import Conv2dSame
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .pooling import Pooled
 
@@ -33,7 +33,7 @@ class Plans:
     """The ways to compute what `layers` of `model` return, pooled: a network for each of `PRECISIONS`.
 
     They work on a copy; `model` stays as it is, but for the hooks of `plain` until `close`. A model that cannot be
-    copied is used itself, in fp32 alone, where it is.
+    copied is used itself, in fp32 alone, where it is. `parts` is what `xb` gives, `unused` what no vector depends on.
     """
 
     def __init__(
@@ -56,20 +56,26 @@ class Plans:
         as_it_is = all(v.device == device and v.dtype in (torch.float32, torch.int64) for v in values)
         # A second copy of a large model is a lot of memory: only where it computes elsewhere or in another precision.
         self.plain = Pooled(model if as_it_is or self.bare is None else self._copy(), layers, pooling)
-        if self.bare is not None:
-            self._prepare(xb)
+        try:
+            with feeding(self.plain.model) as pairs, only_after(self.plain.model, layers) as self.unused:
+                self.parts = self.plain.parts(xb)
+            if self.bare is not None:
+                self._prepare(xb, pairs)
+        except BaseException:
+            self.close()
+            raise
 
     def _copy(self) -> nn.Module:
         return copy.deepcopy(self.model).eval().float().requires_grad_(False).to(self.device)
 
-    def _prepare(self, xb: torch.Tensor) -> None:
+    def _prepare(self, xb: torch.Tensor, pairs: Sequence[tuple[str, str]]) -> None:
         "Fold batch norms and lay out the weights for convolutions, where the vectors stay the same."
-        expected = self.plain(xb)
+        expected = torch.cat(self.parts, 1)
         for fold in (True, False):
             try:
                 bare = self.bare.to(memory_format=torch.channels_last)
                 if fold:
-                    fold_batch_norms(bare, xb, keep=self.layers)
+                    fold_batch_norms(bare, pairs, keep=self.layers)
                     fold_same_padding(bare)
                 net = Pooled(bare, self.layers, self.pooling, layout=torch.channels_last)
                 agreement = _agreement(net(xb), expected)
@@ -171,13 +177,10 @@ def _worth_compiling(device: torch.device, precision: str) -> float:
     return 100.0 if precision != "fp32" or device.type == "cuda" else 300.0
 
 
-def fold_batch_norms(model: nn.Module, xb: torch.Tensor, keep: Sequence[str] = ()) -> int:
-    """How many batch norms of `model` were folded, in place, into the convolution that alone feeds them.
-
-    Which ones belong together is seen in a pass of `xb`. Convolutions named in `keep` stay, since somebody looks at
-    their output. The caller compares: a convolution whose output is read elsewhere too gives other vectors.
-    """
-    made_by, fed, calls = {}, [], Counter()
+@contextmanager
+def feeding(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
+    "Names of each convolution and of the batch norm that it feeds, both used once, as the pass within shows."
+    made_by, fed, calls, pairs = {}, [], Counter(), []
 
     def note(module, args, out):
         calls[module] += 1
@@ -187,16 +190,53 @@ def fold_batch_norms(model: nn.Module, xb: torch.Tensor, keep: Sequence[str] = (
             fed.append((made_by[id(args[0])][0], module))
 
     parts = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
-    with Hooks(parts, note, detach=False), torch.no_grad():
-        model(xb)
+    with Hooks(parts, note, detach=False):
+        yield pairs
     names = {m: name for name, m in model.named_modules()}
+    pairs += [(names[conv], names[norm]) for conv, norm in fed if calls[conv] == calls[norm] == 1]
+
+
+@contextmanager
+def only_after(model: nn.Module, layers: Sequence[str]) -> Iterator[set[str]]:
+    "Names of the modules that the pass within runs only when all of `layers` have: a head."
+    open_layers, after = set(layers), set()
+    ran: dict[nn.Module, bool] = {}  # module -> before the last layer has finished
+    handles = [
+        m.register_forward_pre_hook(lambda m, _: ran.update({m: ran.get(m, False) or bool(open_layers)}))
+        for m in model.modules()
+    ]
+    handles += [
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: open_layers.discard(name))
+        for name in layers
+    ]
+    try:
+        yield after
+    finally:
+        for handle in handles:
+            handle.remove()
+    after |= {name for name, m in model.named_modules() if ran.get(m) is False}
+
+
+def fold_batch_norms(
+    model: nn.Module,
+    pairs: Sequence[tuple[str, str]],  # as `feeding` found them in a pass of the model, or of one like it
+    keep: Sequence[str] = (),  # convolutions that stay, since somebody looks at their output
+) -> int:
+    """How many batch norms of `model` were folded, in place, into the convolution that feeds them.
+
+    The caller compares: a convolution whose output is read elsewhere too gives other vectors.
+    """
     done = 0
-    for conv, norm in fed:
-        if calls[conv] == calls[norm] == 1 and names[conv] not in keep and norm.running_mean is not None:
-            _put(model, names[conv], fuse_conv_bn_eval(conv, norm))
-            rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]  # timm's norms
-            _put(model, names[norm], nn.Sequential(*rest) if rest else nn.Identity())
-            done += 1
+    for name, its_norm in pairs:
+        conv, norm = model.get_submodule(name), model.get_submodule(its_norm)
+        if name in keep or norm.running_mean is None:
+            continue
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]  # timm's norms
+        _put(model, its_norm, nn.Sequential(*rest) if rest else nn.Identity())
+        done += 1
     return done
 
 

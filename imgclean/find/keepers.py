@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ..dataset.wording import human_bytes
+
 Facts = Mapping[str, Any]  # of one image, such as `dataset.facts.Facts`
 Keep = str | Callable[[dict[int, Facts]], int | tuple[int, str]]
 
@@ -149,17 +151,3 @@ def _answer(answer: Any, facts: dict[int, Facts]) -> tuple[int, str]:
     if not hasattr(best, "__index__") or operator.index(best) not in facts:
         raise ValueError(f"keep returned {answer!r}; return one of {list(facts)}, or it and the reason")
     return operator.index(best), str(reason)
-
-
-def counted(n: int, thing: str) -> str:
-    "`n` things as people write it: 1 file, 2 files."
-    return f"{n} {thing}" + ("" if n == 1 else "s")
-
-
-def human_bytes(n: int) -> str:
-    "`n` bytes as people write it: 980 B, 12 kB, 3.4 MB."
-    if n < 1000:
-        return f"{n} B"
-    power = min(len(str(n)) - 1, 9) // 3
-    value = n / 1000**power
-    return f"{value:.0f} {' kMG'[power]}B" if value >= 10 else f"{value:.1f} {' kMG'[power]}B"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..dataset.cleaned import write_csv
 from ..dataset.items import relative_to
 from ..dataset.quarantine import Moved, move_out, system_trash, write_manifest
-from ..find.keepers import counted
+from ..dataset.wording import counted
 
 if TYPE_CHECKING:
     from .session import Review
@@ -52,7 +52,7 @@ class Applied:
     undecided: int = 0  # groups of which an image carries no mark and so stays
 
     def __str__(self) -> str:
-        done = f"wrote {self.csv}: {self.kept} images kept, {self.deleted} left out, {self.relabeled} relabelled; "
+        done = f"wrote {self.csv}: {counted(self.kept, 'image')} kept, {self.deleted} left out, {self.relabeled} relabelled; "
         moved = (
             [f"{counted(self.quarantined, 'file')} moved to {self.manifest.parent}"]
             if self.quarantined

@@ -16,7 +16,7 @@ from ..dataset.images import UnreadableImage
 from ..dataset.items import Items
 from ..dataset.quarantine import Restored
 from ..dataset.sources import read_source
-from ..find.keepers import counted, human_bytes
+from ..dataset.wording import counted, human_bytes
 from .apply import Applied
 from .filters import Filter
 from .regions import shown_regions

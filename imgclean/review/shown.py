@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dataset.images import open_image
-from ..find.keepers import human_bytes
+from ..dataset.wording import human_bytes
 from .looks import NO_LOOK
 
 if TYPE_CHECKING:

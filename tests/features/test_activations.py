@@ -242,7 +242,7 @@ def test_chunks_are_halved_where_memory_ends(learn, shop, monkeypatch):
         return real(self, xb)
 
     monkeypatch.setattr(Pooled, "forward", small_gpu)
-    monkeypatch.setattr(Plans, "_prepare", lambda self, xb: None)
+    monkeypatch.setattr(Plans, "_prepare", lambda *_: None)
     np.testing.assert_allclose(embed(learn, items, bs=4).vectors, expected, rtol=1e-4, atol=1e-5)
     assert 4 in sizes and sizes[-1] == 2
 

@@ -41,6 +41,16 @@ def test_packaged_weights_know_photographs(sample):
         assert classes & set(top), f"{name}: {top}"
 
 
+def test_a_tuned_model_leaves_the_packaged_weights_as_they_are():
+    first, second = (timm.create_model("tf_efficientnet_lite0", pretrained=False) for _ in range(2))
+    load_packaged_weights(first)
+    expected = first.conv_stem.weight.detach().clone()
+    with torch.no_grad():
+        first.conv_stem.weight.zero_()
+    load_packaged_weights(second)
+    assert torch.equal(second.conv_stem.weight, expected) and expected.any()
+
+
 def test_packaged_weights_refuse_another_model():
     with pytest.raises(ValueError, match="do not fit"):
         load_packaged_weights(timm.create_model("tf_efficientnet_lite1", pretrained=False))

@@ -14,6 +14,7 @@ from imgclean.features.precision import (
     PRECISIONS,
     FoldedSame,
     Plans,
+    feeding,
     fold_batch_norms,
     fold_same_padding,
     memory_kept,
@@ -39,6 +40,12 @@ def norms(model: nn.Module) -> int:
     return sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
 
 
+def folded(model: nn.Module, xb: torch.Tensor, keep=()) -> int:
+    with feeding(model) as pairs:
+        model(xb)
+    return fold_batch_norms(model, pairs, keep)
+
+
 @pytest.fixture
 def xb():
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -58,20 +65,20 @@ def test_folded_batch_norms_change_no_vector(make, xb):
     torch.manual_seed(0)
     xb = xb.double()  # so that rounding is no matter
     model = settled(make().double(), xb)
-    folded, expected = copy.deepcopy(model), model(xb)
-    assert fold_batch_norms(folded, xb) == norms(model) > 10 and norms(folded) == 0
-    torch.testing.assert_close(folded(xb), expected)
+    other, expected = copy.deepcopy(model), model(xb)
+    assert folded(other, xb) == norms(model) > 10 and norms(other) == 0
+    torch.testing.assert_close(other(xb), expected)
 
 
 @torch.no_grad()
 def test_what_does_not_belong_together_is_not_folded(xb):
     conv, norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
-    assert fold_batch_norms(nn.Sequential(norm, conv).eval(), xb) == 0
-    assert fold_batch_norms(nn.Sequential(conv, nn.ReLU(), norm).eval(), xb) == 0
-    assert fold_batch_norms(nn.Sequential(conv, norm, conv, nn.BatchNorm2d(3)).eval(), xb) == 0  # used twice
-    assert fold_batch_norms(nn.Sequential(conv, nn.BatchNorm2d(3, track_running_stats=False)).eval(), xb) == 0
-    assert fold_batch_norms(nn.Sequential(conv, norm).eval(), xb, keep=["0"]) == 0  # somebody looks at it
-    assert fold_batch_norms(nn.Sequential(conv, norm).eval(), xb) == 1
+    assert folded(nn.Sequential(norm, conv).eval(), xb) == 0
+    assert folded(nn.Sequential(conv, nn.ReLU(), norm).eval(), xb) == 0
+    assert folded(nn.Sequential(conv, norm, conv, nn.BatchNorm2d(3)).eval(), xb) == 0  # used twice
+    assert folded(nn.Sequential(conv, nn.BatchNorm2d(3, track_running_stats=False)).eval(), xb) == 0
+    assert folded(nn.Sequential(conv, norm).eval(), xb, keep=["0"]) == 0  # somebody looks at it
+    assert folded(nn.Sequential(conv, norm).eval(), xb) == 1
 
 
 class Fork(nn.Module):
@@ -109,6 +116,27 @@ def test_plans_leave_the_model_as_it_is(xb):
     assert all(not m._forward_hooks for m in model.modules())
     with pytest.raises(ValueError, match="'int3'; give one of fp32, fp32-compile"):
         plans.network("int3")
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+@torch.no_grad()
+def test_a_layer_that_cannot_be_pooled_leaves_the_model_without_hooks(xb):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Pair()).eval()
+    with pytest.raises(ValueError, match="layer '2' returns tuple"):
+        Plans(model, ["2"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@torch.no_grad()
+def test_what_runs_only_after_the_layers_is_told(xb):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU()).eval()
+    plans = Plans(model, ["0", "1"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    assert plans.unused == {"2", "3"} and [v.shape for v in plans.parts] == [(2, 4), (2, 4)]
+    assert Plans(model, ["3", "0"], nn.AdaptiveAvgPool2d(1), CPU, xb).unused == set()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ from datetime import datetime
 
 import pytest
 
-from imgclean.find.keepers import POLICIES, choose_keeper, human_bytes
+from imgclean.find.keepers import POLICIES, choose_keeper
 
 
 def fact(width=10, height=10, n_bytes=100, **more):
@@ -85,9 +85,3 @@ def test_unknown_policies_are_refused_in_one_sentence():
         ) as err:
             choose_keeper({0: fact()}, wrong)
         assert "\n" not in str(err.value)
-
-
-@pytest.mark.parametrize(("n", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25_400, "25 kB"), (3_400_000, "3.4 MB"),
-                                         (2 * 10**13, "20000 GB")])  # fmt: skip
-def test_human_bytes(n, text):
-    assert human_bytes(n) == text
