@@ -142,7 +142,8 @@ class DatasetFormatter:
             layers = layer if layer_ls is None else layer_ls
 
             def look(more: Items) -> tuple[np.ndarray, Items]:
-                copies = embed(learn, more, layers, pool, pool_dim, progress=False, **again)
+                label = progress and "edited copies"
+                copies = embed(learn, more, layers, pool, pool_dim, progress=label, **again)
                 return copies.vectors, copies.items
 
             groups = _verified_or_alike(
@@ -150,7 +151,7 @@ class DatasetFormatter:
                 min_precision=min_precision, keep=keep, protect=protect, cache=cache, num_workers=num_workers,
                 progress=progress,
             )  # fmt: skip
-        groups.seconds = {"look": looked} | groups.seconds
+        groups.seconds, groups.computed = {"look": looked} | groups.seconds, seen.computed
         groups.settings |= {
             "arch": arch_name(learn), "layer": seen.layer, "precision": seen.precision, "pool_dim": pool_dim if pool else None,
             "pool": getattr(pool, "__name__", str(pool)) if pool else None,

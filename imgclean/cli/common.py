@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 OK, FOUND, WRONG, STOPPED = 0, 1, 2, 130  # exit codes; 1 also: not all was done
 PARTLY = FOUND
+STARTED = perf_counter()  # nothing that takes time is imported before
 STREAMS = ("--json", "--csv")  # that can go to stdout, or to a pipe
 
 Source = Annotated[

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..dataset.wording import counted
-from .common import printable, relative, table
+from .common import STARTED, printable, relative, table
 
 if TYPE_CHECKING:
     from ..dataset.items import Items
@@ -162,8 +163,9 @@ def print_summary(ds: Items, groups: Groups) -> None:
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {counted(copies, 'image')} could go; "
-        f"looked {seconds['look']:.1f} s, loading the model included ({n / max(seconds['look'], 1e-9):.0f} images/s)"
-        + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds),
+        f"looked {seconds['look']:.1f} s, loading the model included ({_speed(groups, n)})"
+        + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds)
+        + f"; {perf_counter() - STARTED:.1f} s in all",
         err=True,
     )
     calibration = groups.found and groups.found.calibration
@@ -175,6 +177,15 @@ def print_summary(ds: Items, groups: Groups) -> None:
         )
     elif groups.found:
         typer.echo(f"too few images to learn a cut; pairs of at least {groups.found.cut} are shown", err=True)
+
+
+def _speed(groups: Groups, n: int) -> str:
+    "How fast images were looked at; those in the cache, and all but one of equal files, are not."
+    new = n if groups.computed is None else groups.computed
+    if not new:
+        return "no image needed a look"
+    known = f", {counted(n - new, 'image')} needed none" if new < n else ""
+    return f"{new / max(groups.seconds['look'], 1e-9):.0f} images/s{known}"
 
 
 def labels_of(ds: Items, group: Group) -> list[str]:

@@ -44,6 +44,7 @@ class Embeddings(NamedTuple):
     )
     precision: str = "fp32"  # how they were computed
     parts: tuple[slice, ...] = ()  # columns of each layer
+    computed: int = 0  # images that were looked at; the others were in the cache, or are equal files
 
 
 def embed(
@@ -61,7 +62,8 @@ def embed(
     num_workers: int
     | None = None,  # processes that work side by side; None: as many as cores, where that pays
     max_pixels: int | None = None,  # larger images are unreadable; None: Pillow's limit, 179 million
-    progress: bool = True,  # a bar on stderr or in the notebook; never where stderr is no terminal
+    progress: bool | str = True,  # a bar on stderr or in the notebook, or one with this label that goes away;
+    # never where stderr is no terminal
     cache: bool | str | os.PathLike = False,  # True: keep vectors in the user's cache folder; or a folder
 ) -> Embeddings:
     """One vector for each readable image: the hooked layers' outputs, pooled batch by batch, flattened.
@@ -89,13 +91,12 @@ def embed(
             run.recall(items, precision)
             size = min(bs, 2 * CHUNK) if lanes else bs
             give_back_memory()
-            seen = batches(looked, run.todo, eye.see, size, num_workers, lanes)
-            run.look(seen, _bar(source, run, progress), errors)
+            looks = batches(looked, run.todo, eye.see, size, num_workers, lanes)
+            run.look(looks, _bar(source, run, progress), errors)
     vectors = run.rows.array(without=errors)
     layers = " + ".join(eye.layers)
-    return Embeddings(
-        vectors, items.without(errors), layers, run.fingerprint, eye.precision, tuple(eye.parts)
-    )
+    parts, seen = tuple(eye.parts), len(run.todo)
+    return Embeddings(vectors, items.without(errors), layers, run.fingerprint, eye.precision, parts, seen)
 
 
 class Eye:
@@ -290,23 +291,25 @@ def looker(source, tfm=None) -> tuple[nn.Module, LearnerInputs | ModuleInputs, t
 
 
 @contextmanager
-def _bar(source, run: _Pass, progress: bool) -> Iterator[Callable[[int], object]]:
+def _bar(source, run: _Pass, progress: bool | str) -> Iterator[Callable[[int], object]]:
     "A function to call with the number of images just done: fastai's bar in a notebook with a Learner, else tqdm's."
     learner, n = isinstance(source, Learner), len(run.todo)
+    passing = isinstance(progress, str)  # a step of something larger
+    label = progress if passing else "looking"
     if learner and not hasattr(source, "progress"):  # within `learn.no_bar()`
         progress = False
     if not (learner and progress and n and IN_NOTEBOOK):
-        with tqdm(total=run.n, initial=run.n - n, desc="looking", unit="img",
+        with tqdm(total=run.n, initial=run.n - n, desc=label, unit="img", leave=not passing,
                   disable=None if progress else True) as bar:  # fmt: skip
             yield bar.update
         return
-    bar, start, done = progress_bar(range(n)), time.time(), 0
+    bar, start, done = progress_bar(range(n), leave=not passing), time.time(), 0
     bar.update(0)
 
     def advance(more: int) -> None:
         nonlocal done
         done += more
-        bar.comment = f"looking, {done / max(time.time() - start, 1e-6):.0f} images/s"
+        bar.comment = f"{label}, {done / max(time.time() - start, 1e-6):.0f} images/s"
         bar.update(done)
 
     try:

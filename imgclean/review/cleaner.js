@@ -184,7 +184,7 @@ function render({ model, el }) {
     const part = c.shown < c.groups ? `${c.shown} of ${c.groups} ${single ? "images" : "groups"} shown · ` : "";
     const apart = c.apart ? ` · ${c.apart} more told to be no duplicates` : "";
     status.textContent = `page ${page + 1} of ${last + 1} · ${part}${done}${c.delete} marked for deletion${changed}${apart}`;
-    apply.textContent = applyText(c.delete + c.relabel);
+    apply.textContent = applyText(c.apply);
     prev.disabled = page === 0;
     next.disabled = page >= last;
   }

@@ -79,6 +79,7 @@ class ImageCleaner(anywidget.AnyWidget):
         super().__init__(batch_size=batch_size, single=single, **shown)
         self._explain, self.explains = groups.explain, groups.explain is not None
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
+        self._carried_out: tuple[list[int], dict[int, str]] = [], {}  # marks and labels at the last `apply`
         self._filter, self._order = Filter(), list(range(len(self.review.groups)))
         self.review.on_change(self._show_change)
         self.on_msg(self._receive)
@@ -120,7 +121,11 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def apply(self, lose_groups: bool | Collection[int] = False, *, action: str = "csv") -> Applied:
         "Write `cleaned.csv`, and move files if `action` says so; see `Review.apply`."
-        return self.review.apply(lose_groups, action=action)
+        with self.review.lock:
+            done = self.review.apply(lose_groups, action=action)
+            if not done.refused:
+                self._carried_out = self.deleted, self.relabeled
+        return done
 
     def restore(self, manifest: str | os.PathLike | Applied | None = None) -> Restored:
         "Put the files of a quarantine back, by default of all; see `Review.restore`."
@@ -232,7 +237,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "drop_all": lambda: review.drop_all(list(message["groups"])) and "",
             "undo": review.undo,
             "redo": review.redo,
-            "apply": lambda: _applied(review.apply(bool(message["lose_groups"]), action=message["action"])),
+            "apply": lambda: _applied(self.apply(bool(message["lose_groups"]), action=message["action"])),
         }
         reply = {"seq": seq, "view": message.get("view")}
         self._told_apart = False
@@ -265,14 +270,16 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def _counts(self) -> dict:
         review = self.review
+        deleted, labels, (before, old) = review.deleted, review.relabeled, self._carried_out
         return {
             "groups": len(review.groups),
             "decided": review.n_decided,
-            "delete": len(review.deleted),
-            "relabel": len(review.relabeled),
+            "delete": len(deleted),
+            "relabel": len(labels),
             "images": len(review.items),
             "shown": len(self._order),
             "apart": review.n_apart,
+            "apply": len(set(deleted) ^ set(before)) + len({k for k, _ in labels.items() ^ old.items()}),
         }
 
 

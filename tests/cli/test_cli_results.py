@@ -7,7 +7,7 @@ from pages import data_of
 from pictures import write_pictures
 
 from imgclean.cascade import Found
-from imgclean.cli.results import as_json, as_table, print_groups, print_leaks
+from imgclean.cli.results import as_json, as_table, print_groups, print_leaks, print_summary
 from imgclean.dataset.items import Items
 from imgclean.find.groups import Group, Groups
 from imgclean.find.pairs import Pairs
@@ -50,6 +50,24 @@ def test_of_a_bucket_all_images_are_counted(tmp_path):
     for groups.looked_at, n in ((None, 2), (60, 60)):
         page = data_of(write_report(ds, groups, tmp_path / "r.html"))
         assert json.loads(as_json(ds, groups))["images"] == page["looked_at"] == n and page["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("computed", "told"),
+    [
+        (None, "(4 images/s)"),
+        (2, "(4 images/s)"),
+        (1, "(2 images/s, 1 image needed none)"),
+        (0, "(no image needed a look)"),
+    ],
+)
+def test_images_in_the_cache_make_no_run_look_fast(tmp_path, capsys, computed, told):
+    ds, groups = found(tmp_path, 0)
+    groups.seconds, groups.computed = {"look": 0.5, "check": 2.25}, computed
+    print_summary(ds, groups)
+    line = capsys.readouterr().err.splitlines()[0]
+    assert f"1 image could go; looked 0.5 s, loading the model included {told}, looked again 2.2 s; " in line
+    assert float(line.split("; ")[-1].removesuffix(" s in all")) > 0
 
 
 def test_labels_are_told_where_they_differ(tmp_path, capsys):

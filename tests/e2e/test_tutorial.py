@@ -94,6 +94,7 @@ def test_mark_by_mouse_and_keyboard_apply_and_read_the_csv(grid, lab):
     page.get_by_role("button", name="Apply 6…").click()
     page.get_by_role("button", name="Write cleaned.csv").click()
     page.wait_for_selector(".imgclean-good:visible")
+    assert page.get_by_role("button", name="Apply").inner_text() == "Apply…"  # all was carried out
     with open(sample / "cleaned.csv", newline="") as f:
         listed = dict(list(csv.reader(f))[1:])
     assert (

@@ -304,8 +304,9 @@ def test_fastais_bar_in_a_notebook(learn, shop, monkeypatch):
     bars = []
 
     class Bar:
-        def __init__(self, gen):
+        def __init__(self, gen, leave):
             self.n, self.at, self.comment, self.interrupted = len(gen), [], "", False
+            self.leave = leave
             self.update = self.at.append
             bars.append(self)
 
@@ -320,7 +321,9 @@ def test_fastais_bar_in_a_notebook(learn, shop, monkeypatch):
     embed(learn, items, progress=False)
     with learn.no_bar():
         embed(learn, items)
-    assert len(bars) == 1
+    assert len(bars) == 1 and bars[0].comment.startswith("looking, ") and bars[0].leave
+    embed(learn, items, progress="edited copies")
+    assert bars[1].comment.startswith("edited copies, ") and not bars.pop().leave
     monkeypatch.setattr(activations.Eye, "see", lambda self, xb: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         embed(learn, items)

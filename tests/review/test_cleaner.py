@@ -332,3 +332,23 @@ def test_dataloaders_are_a_dataset_too(shop):
 
     dls = ImageDataLoaders.from_folder(shop, valid_pct=0.25, item_tfms=Resize(32), bs=2)
     assert len(ImageCleaner(dls, [(0, 1)]).review.items) == 8
+
+
+def test_the_button_counts_what_no_apply_has_carried_out(wire, cleaner, shop):
+    def left(**message):
+        return wire(**message)[-1]["counts"]["apply"]
+
+    assert left(type="do", do="mark", seq=1, ids=[2, 7], value="delete") == 2
+    assert left(type="do", do="relabel", seq=2, ids=[0], value="dog") == 3
+    assert left(type="do", do="apply", seq=3, lose_groups=False, action="quarantine") == 0
+    assert left(type="page", page=0) == 0 and cleaner.deleted == [2, 7]
+    assert left(type="do", do="relabel", seq=4, ids=[0], value="bird") == 1  # another label, one image
+    assert left(type="do", do="mark", seq=5, ids=[4], value="delete") == 2
+    assert left(type="do", do="mark", seq=6, ids=[7], value=None) == 3  # cleaned.csv has it no more
+    (shop / "cat/e.jpg").write_bytes(b"another picture")
+    assert cleaner.apply(action="quarantine").refused
+    assert left(type="page", page=0) == 3
+    cleaner.review.undo()
+    cleaner.review.mark([4], None)
+    cleaner.apply()
+    assert left(type="page", page=0) == 0
