@@ -303,7 +303,7 @@ def _bar(source, run: _Pass, progress: bool | str) -> Iterator[Callable[[int], o
                   disable=None if progress else True) as bar:  # fmt: skip
             yield bar.update
         return
-    bar, start, done = progress_bar(range(n), leave=not passing), time.time(), 0
+    bar, start, done = progress_bar(range(n), leave=not passing, comment=label), time.time(), 0
     bar.update(0)
 
     def advance(more: int) -> None:
