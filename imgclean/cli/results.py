@@ -163,7 +163,7 @@ def print_summary(ds: Items, groups: Groups) -> None:
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
         f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {counted(copies, 'image')} could go; "
-        f"looked {seconds['look']:.1f} s, loading the model included ({_speed(groups, n)})"
+        f"looked {seconds['look']:.1f} s ({_speed(groups, n)})"
         + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds)
         + f"; {perf_counter() - STARTED:.1f} s in all",
         err=True,
@@ -183,8 +183,8 @@ def _speed(groups: Groups, n: int) -> str:
     "How fast images were looked at; those in the cache, and all but one of equal files, are not."
     new = n if groups.computed is None else groups.computed
     if not new:
-        return "no image needed a look"
-    known = f", {counted(n - new, 'image')} needed none" if new < n else ""
+        return "all were known"
+    known = f"; {n - new} known, or equal files" if new < n else ""
     return f"{new / max(groups.seconds['look'], 1e-9):.0f} images/s{known}"
 
 

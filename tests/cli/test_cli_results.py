@@ -57,8 +57,8 @@ def test_of_a_bucket_all_images_are_counted(tmp_path):
     [
         (None, "(4 images/s)"),
         (2, "(4 images/s)"),
-        (1, "(2 images/s, 1 image needed none)"),
-        (0, "(no image needed a look)"),
+        (1, "(2 images/s; 1 known, or equal files)"),
+        (0, "(all were known)"),
     ],
 )
 def test_images_in_the_cache_make_no_run_look_fast(tmp_path, capsys, computed, told):
@@ -66,7 +66,7 @@ def test_images_in_the_cache_make_no_run_look_fast(tmp_path, capsys, computed, t
     groups.seconds, groups.computed = {"look": 0.5, "check": 2.25}, computed
     print_summary(ds, groups)
     line = capsys.readouterr().err.splitlines()[0]
-    assert f"1 image could go; looked 0.5 s, loading the model included {told}, looked again 2.2 s; " in line
+    assert f"1 image could go; looked 0.5 s {told}, looked again 2.2 s; " in line
     assert float(line.split("; ")[-1].removesuffix(" s in all")) > 0
 
 
