@@ -72,7 +72,7 @@ def calibrate_by_review(
         replace(found, pairs=kept, cut=calibration.cut, calibration=calibration, first=first, answers=answers)
     )
     groups.settings, groups.seconds = idxs.settings | groups.settings, idxs.seconds
-    groups.explain = idxs.explain
+    groups.explain, groups.computed = idxs.explain, idxs.computed
     return groups
 
 

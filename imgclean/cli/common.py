@@ -11,14 +11,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+STARTED = perf_counter()  # before all imports that take time
+
+import typer  # noqa: E402
 
 if TYPE_CHECKING:
     from ..dataset.items import Items
 
 OK, FOUND, WRONG, STOPPED = 0, 1, 2, 130  # exit codes; 1 also: not all was done
 PARTLY = FOUND
-STARTED = perf_counter()  # nothing that takes time is imported before
 STREAMS = ("--json", "--csv")  # that can go to stdout, or to a pipe
 
 Source = Annotated[

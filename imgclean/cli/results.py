@@ -159,13 +159,14 @@ def print_unreadable(ds: Items) -> None:
 
 def print_summary(ds: Items, groups: Groups) -> None:
     "What was done and how long it took, on stderr."
-    n, seconds = (groups.looked_at or len(ds)) + len(ds.unreadable), groups.seconds
+    n, seconds = groups.looked_at or len(ds), groups.seconds
+    here = groups.looked_at is None  # else others looked, perhaps on another day
     copies = sum(len(g) - 1 for g in groups)
     typer.echo(
-        f"{counted(n, 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {counted(copies, 'image')} could go; "
+        f"{counted(n + len(ds.unreadable), 'file')}, {len(ds.unreadable)} unreadable, {counted(len(groups), 'group')}, {counted(copies, 'image')} could go; "
         f"looked {seconds['look']:.1f} s ({_speed(groups, n)})"
         + "".join(f", {did} {seconds[name]:.1f} s" for name, did in DID.items() if name in seconds)
-        + f"; {perf_counter() - STARTED:.1f} s in all",
+        + (f"; {perf_counter() - STARTED:.1f} s in all" if here else ""),
         err=True,
     )
     calibration = groups.found and groups.found.calibration

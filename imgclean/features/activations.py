@@ -44,7 +44,7 @@ class Embeddings(NamedTuple):
     )
     precision: str = "fp32"  # how they were computed
     parts: tuple[slice, ...] = ()  # columns of each layer
-    computed: int = 0  # images that were looked at; the others were in the cache, or are equal files
+    computed: int = 0  # how many of the n were looked at; the others were in the cache, or are equal files
 
 
 def embed(
@@ -95,8 +95,8 @@ def embed(
             run.look(looks, _bar(source, run, progress), errors)
     vectors = run.rows.array(without=errors)
     layers = " + ".join(eye.layers)
-    parts, seen = tuple(eye.parts), len(run.todo)
-    return Embeddings(vectors, items.without(errors), layers, run.fingerprint, eye.precision, parts, seen)
+    parts, computed = tuple(eye.parts), sum(k not in errors for k in run.todo)
+    return Embeddings(vectors, items.without(errors), layers, run.fingerprint, eye.precision, parts, computed)
 
 
 class Eye:
@@ -120,13 +120,17 @@ class Eye:
         xb = self._batch(probe)
         self.plans = Plans(model, self.layers, pooling, device, xb)
         self.device = self.plans.device
-        widths = [v.shape[1] for v in self.plans.parts]
+        widths = [v.shape[1] for v in self.plans.seen]
         ends = np.cumsum(widths).tolist()
         self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         self.d = ends[-1]
         # A CPU gains nothing by large chunks, a GPU is filled by them.
         self.chunk = min(bs, CHUNK) if device.type == "cpu" else bs
-        self.about = self._about(model, pooling)
+        try:
+            self.about = self._about(model, pooling)
+        except BaseException:
+            self.close()
+            raise
 
     def _about(self, model: nn.Module, pooling: nn.Module) -> list | None:
         "What the vectors depend on but for the images; `None` where that cannot be told."
@@ -303,7 +307,8 @@ def _bar(source, run: _Pass, progress: bool | str) -> Iterator[Callable[[int], o
                   disable=None if progress else True) as bar:  # fmt: skip
             yield bar.update
         return
-    bar, start, done = progress_bar(range(n), leave=not passing, comment=label), time.time(), 0
+    bar, start, done = progress_bar(range(n), leave=not passing), time.time(), 0
+    bar.comment = label
     bar.update(0)
 
     def advance(more: int) -> None:

@@ -6,9 +6,10 @@ import copy
 import ctypes
 import logging
 import platform
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -33,7 +34,8 @@ class Plans:
     """The ways to compute what `layers` of `model` return, pooled: a network for each of `PRECISIONS`.
 
     They work on a copy; `model` stays as it is, but for the hooks of `plain` until `close`. A model that cannot be
-    copied is used itself, in fp32 alone, where it is. `parts` is what `xb` gives, `unused` what no vector depends on.
+    copied is used itself, in fp32 alone, where it is. `seen` are the vectors of `xb`, a tensor for each layer; `unused`
+    are names of modules that no vector depends on.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Plans:
         # A second copy of a large model is a lot of memory: only where it computes elsewhere or in another precision.
         self.plain = Pooled(model if as_it_is or self.bare is None else self._copy(), layers, pooling)
         try:
-            with feeding(self.plain.model) as pairs, only_after(self.plain.model, layers) as self.unused:
-                self.parts = self.plain.parts(xb)
+            seeing = self.plain.model
+            with torch.no_grad(), feeding(seeing) as pairs, only_after(seeing, layers) as self.unused:
+                self.seen = self.plain.parts(xb)
             if self.bare is not None:
                 self._prepare(xb, pairs)
         except BaseException:
@@ -70,25 +73,30 @@ class Plans:
 
     def _prepare(self, xb: torch.Tensor, pairs: Sequence[tuple[str, str]]) -> None:
         "Fold batch norms and lay out the weights for convolutions, where the vectors stay the same."
-        expected = torch.cat(self.parts, 1)
+        expected = torch.cat(self.seen, 1)
         for fold in (True, False):
-            try:
-                bare = self.bare.to(memory_format=torch.channels_last)
-                if fold:
-                    fold_batch_norms(bare, pairs, keep=self.layers)
-                    fold_same_padding(bare)
-                net = Pooled(bare, self.layers, self.pooling, layout=torch.channels_last)
-                agreement = _agreement(net(xb), expected)
-                net.unhook()
-                if agreement > 1 - 1e-6:
-                    self.layout = torch.channels_last
-                    return
-            except Exception as err:  # weights that are computed, or a `view` that wants another layout
-                log.debug("the model is used %s: %s", "unfolded" if fold else "in its own layout", err)
+            if self._agrees(xb, expected, pairs if fold else None):
+                self.layout = torch.channels_last
+                return
             self.plain.unhook()  # hooks would be copied
             self.bare = None  # its memory first
             self.bare = self._copy()
             self.plain.hook()
+
+    def _agrees(self, xb: torch.Tensor, expected: torch.Tensor, pairs: Sequence | None) -> bool:
+        "Whether `bare` still gives the vectors `expected`, laid out for convolutions, and folded where `pairs` are given."
+        try:
+            bare = self.bare.to(memory_format=torch.channels_last)
+            if pairs is not None:
+                fold_batch_norms(bare, pairs, keep=self.layers)
+                fold_same_padding(bare)
+            net = Pooled(bare, self.layers, self.pooling, layout=torch.channels_last)
+            agreement = _agreement(net(xb), expected)
+            net.unhook()
+        except Exception as err:  # weights that are computed, or a `view` that wants another layout
+            log.debug("the model is used %s: %s", "in its own layout" if pairs is None else "unfolded", err)
+            return False
+        return agreement > 1 - 1e-6
 
     def network(self, precision: str = "fp32") -> Callable[[torch.Tensor], torch.Tensor]:
         "From a batch on the device to vectors, (bs, d) float32."
@@ -179,7 +187,7 @@ def _worth_compiling(device: torch.device, precision: str) -> float:
 
 @contextmanager
 def feeding(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
-    "Names of each convolution and of the batch norm that it feeds, both used once, as the pass within shows."
+    "Names of each convolution and of the one batch norm that it feeds, both used once, as the pass within shows."
     made_by, fed, calls, pairs = {}, [], Counter(), []
 
     def note(module, args, out):
@@ -193,7 +201,8 @@ def feeding(model: nn.Module) -> Iterator[list[tuple[str, str]]]:
     with Hooks(parts, note, detach=False):
         yield pairs
     names = {m: name for name, m in model.named_modules()}
-    pairs += [(names[conv], names[norm]) for conv, norm in fed if calls[conv] == calls[norm] == 1]
+    readers = Counter(conv for conv, _ in fed)
+    pairs += [(names[c], names[norm]) for c, norm in fed if calls[c] == calls[norm] == readers[c] == 1]
 
 
 @contextmanager
@@ -201,15 +210,20 @@ def only_after(model: nn.Module, layers: Sequence[str]) -> Iterator[set[str]]:
     "Names of the modules that the pass within runs only when all of `layers` have: a head."
     open_layers, after = set(layers), set()
     ran: dict[nn.Module, bool] = {}  # module -> before the last layer has finished
-    handles = [
-        m.register_forward_pre_hook(lambda m, _: ran.update({m: ran.get(m, False) or bool(open_layers)}))
-        for m in model.modules()
-    ]
-    handles += [
-        model.get_submodule(name).register_forward_hook(lambda *_, name=name: open_layers.discard(name))
-        for name in layers
-    ]
+    handles = []
+
+    def begins(m, _inputs):
+        ran[m] = ran.get(m, False) or bool(open_layers)
+
+    def ends(name, *_):
+        open_layers.discard(name)
+
     try:
+        for m in model.modules():
+            if not isinstance(m, torch.jit.ScriptModule):  # which takes no hook
+                handles.append(m.register_forward_pre_hook(begins))
+        for name in layers:
+            handles.append(model.get_submodule(name).register_forward_hook(partial(ends, name)))
         yield after
     finally:
         for handle in handles:
@@ -226,7 +240,9 @@ def fold_batch_norms(
 
     The caller compares: a convolution whose output is read elsewhere too gives other vectors.
     """
-    done = 0
+    places, done = defaultdict(list), 0
+    for name, m in model.named_modules(remove_duplicate=False):  # a module may have several names
+        places[m].append(name)
     for name, its_norm in pairs:
         conv, norm = model.get_submodule(name), model.get_submodule(its_norm)
         if name in keep or norm.running_mean is None:
@@ -235,7 +251,9 @@ def fold_batch_norms(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]  # timm's norms
-        _put(model, its_norm, nn.Sequential(*rest) if rest else nn.Identity())
+        instead = nn.Sequential(*rest) if rest else nn.Identity()
+        for place in places[norm]:
+            _put(model, place, instead)
         done += 1
     return done
 

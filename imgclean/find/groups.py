@@ -58,7 +58,7 @@ class Groups(list):
         self.seconds: dict[str, float] = {}  # wall time of each stage
         self.protected: frozenset[int] = frozenset()  # items that no suggestion deletes
         self.found: object | None = None  # what a second look found, see `cascade.Found`
-        self.computed: int | None = None  # images whose vectors no earlier run had left in the cache
+        self.computed: int | None = None  # how many images were looked at; others were known, or equal files
         self.looked_at: int | None = None  # images of a run on many machines; of a bucket few are items
         # The groups of another `found` of these images.
         self.regroup: Callable[[object], Groups] | None = None

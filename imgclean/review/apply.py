@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..dataset.cleaned import write_csv
 from ..dataset.items import relative_to
-from ..dataset.quarantine import Moved, move_out, system_trash, write_manifest
+from ..dataset.quarantine import Moved, move_out, quarantined, system_trash, write_manifest
 from ..dataset.wording import counted
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def make_plan(review: Review, action: str) -> Plan:
         linked = _needed_elsewhere(review, set(leave_out), move)
         refused |= linked
         move = [k for k in move if k not in linked]
+    before = _moved_before(review, refused)
+    refused = {k: why for k, why in refused.items() if k not in before}
     lost = _lost(review, set(leave_out))
     return Plan(action, tuple(leave_out), tuple(move), refused, tuple(lost))
 
@@ -148,6 +150,7 @@ def carry_out(review: Review, plan: Plan, lose_groups: bool | Collection[int]) -
     manifest = write_manifest(review.items.root, files) if files else None
     csv = write_csv(review.without(plan.leave_out), review.path)
     moved = move_out(manifest, trash) if manifest else Moved([], [], {})
+    review.applied = frozenset(plan.leave_out), review.relabeled
     return Applied(
         csv,
         len(review.items) - len(plan.leave_out),
@@ -173,6 +176,14 @@ def _not_meant(review: Review, k: int, read: bool) -> str | None:
     if not review.known.is_same(k, was, read):
         return "it has changed since it was marked; look at it again"
     return None
+
+
+def _moved_before(review: Review, ks: Collection[int]) -> set[int]:
+    "Those of the items `ks` whose files an earlier `apply` has put into the quarantine."
+    prints = {k: was for k in ks if (was := review.fingerprint_of(k))}
+    gone = {review.items.relpath(k): k for k in prints if not os.path.lexists(review.items.paths[k])}
+    there = quarantined(review.items.root, {name: prints[k] for name, k in gone.items()}) if gone else ()
+    return {gone[name] for name in there}
 
 
 def _not_movable(review: Review, k: int) -> str | None:

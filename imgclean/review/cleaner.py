@@ -79,7 +79,6 @@ class ImageCleaner(anywidget.AnyWidget):
         super().__init__(batch_size=batch_size, single=single, **shown)
         self._explain, self.explains = groups.explain, groups.explain is not None
         self._shared = len({k for g in groups for k in g}) < sum(map(len, groups))
-        self._carried_out: tuple[list[int], dict[int, str]] = [], {}  # marks and labels at the last `apply`
         self._filter, self._order = Filter(), list(range(len(self.review.groups)))
         self.review.on_change(self._show_change)
         self.on_msg(self._receive)
@@ -121,15 +120,17 @@ class ImageCleaner(anywidget.AnyWidget):
 
     def apply(self, lose_groups: bool | Collection[int] = False, *, action: str = "csv") -> Applied:
         "Write `cleaned.csv`, and move files if `action` says so; see `Review.apply`."
-        with self.review.lock:
-            done = self.review.apply(lose_groups, action=action)
-            if not done.refused:
-                self._carried_out = self.deleted, self.relabeled
+        done = self.review.apply(lose_groups, action=action)
+        self._show_counts()
         return done
 
     def restore(self, manifest: str | os.PathLike | Applied | None = None) -> Restored:
         "Put the files of a quarantine back, by default of all; see `Review.restore`."
-        return self.review.restore(manifest)
+        back = self.review.restore(manifest)
+        if back.restored:
+            self.review.applied = frozenset(), {}  # there is something to apply again
+        self._show_counts()
+        return back
 
     def __repr__(self) -> str:
         # The inherited one would serialise every trait.
@@ -237,7 +238,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "drop_all": lambda: review.drop_all(list(message["groups"])) and "",
             "undo": review.undo,
             "redo": review.redo,
-            "apply": lambda: _applied(self.apply(bool(message["lose_groups"]), action=message["action"])),
+            "apply": lambda: _applied(review.apply(bool(message["lose_groups"]), action=message["action"])),
         }
         reply = {"seq": seq, "view": message.get("view")}
         self._told_apart = False
@@ -268,9 +269,12 @@ class ImageCleaner(anywidget.AnyWidget):
             clash = self.review.clashes_of({*change["labels"], *change["marks"]})
             self.send({"type": "changed", **change, "clash": clash, "counts": self._counts()})
 
+    def _show_counts(self) -> None:
+        self._show_change({"marks": {}, "labels": {}, "apart": []})
+
     def _counts(self) -> dict:
         review = self.review
-        deleted, labels, (before, old) = review.deleted, review.relabeled, self._carried_out
+        deleted, labels, (before, old) = review.deleted, review.relabeled, review.applied
         return {
             "groups": len(review.groups),
             "decided": review.n_decided,
@@ -279,7 +283,7 @@ class ImageCleaner(anywidget.AnyWidget):
             "images": len(review.items),
             "shown": len(self._order),
             "apart": review.n_apart,
-            "apply": len(set(deleted) ^ set(before)) + len({k for k, _ in labels.items() ^ old.items()}),
+            "apply": len(before.symmetric_difference(deleted)) + len(dict(labels.items() ^ old.items())),
         }
 
 

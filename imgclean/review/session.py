@@ -57,6 +57,7 @@ class Review(Clashes):
         self.lock = RLock()
         self._watchers: list[Callable[[dict], None]] = []
         self.known = Identities(items, self.path)
+        self.applied: tuple[frozenset[int], dict[int, str]] = frozenset(), {}  # what `cleaned.csv` got last
         self.ledger = Ledger(ledger or ledger_path(self.path))
         self._state = Decisions(items, self.known, self.ledger)
         self._state.catch_up()
@@ -308,8 +309,8 @@ class Review(Clashes):
     ) -> Applied:
         """Write `cleaned.csv`: one row `name,label` for each image that stays; by default no image file is touched.
 
-        Files that changed since they were marked, are protected, gone or outside of the dataset are refused with the
-        reason, and stop none of the others. Raises `EveryCopyLost` where a group would keep no image, `ImportError`
+        Files that changed since they were marked, are protected, outside of the dataset or gone (but to its quarantine)
+        are refused with the reason, and stop none of the others. Raises `EveryCopyLost` where a group would keep no image, `ImportError`
         where `action` is "trash" and send2trash is not installed.
         """
         with self.lock:

@@ -68,6 +68,9 @@ def test_images_in_the_cache_make_no_run_look_fast(tmp_path, capsys, computed, t
     line = capsys.readouterr().err.splitlines()[0]
     assert f"1 image could go; looked 0.5 s {told}, looked again 2.2 s; " in line
     assert float(line.split("; ")[-1].removesuffix(" s in all")) > 0
+    groups.looked_at = 60  # by others, perhaps on another day
+    print_summary(ds, groups)
+    assert " in all" not in capsys.readouterr().err
 
 
 def test_labels_are_told_where_they_differ(tmp_path, capsys):

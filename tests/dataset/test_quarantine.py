@@ -35,7 +35,9 @@ def manifest(shop):
 def test_the_manifest_is_written_before_anything_moves(manifest, shop):
     before = tree(shop)
     assert list(json.loads(manifest.read_text())["files"]) == NAMES and manifests(shop) == [manifest]
-    assert restore(manifest).in_place == NAMES and tree(shop) == before
+    again = restore(manifest)
+    assert again.in_place == NAMES and tree(shop) == before
+    assert str(again) == "restored 0 files, 2 files in place already; cleaned.csv stays as it is"
 
 
 def test_files_go_out_and_come_back(manifest, shop):

@@ -304,8 +304,8 @@ def test_fastais_bar_in_a_notebook(learn, shop, monkeypatch):
     bars = []
 
     class Bar:
-        def __init__(self, gen, leave, comment):
-            self.n, self.at, self.comment, self.interrupted = len(gen), [], comment, False
+        def __init__(self, gen, leave):
+            self.n, self.at, self.comment, self.interrupted = len(gen), [], "", False
             self.leave = leave
             self.update = self.at.append
             bars.append(self)

@@ -51,6 +51,16 @@ def folder(tmp_path):
     return tmp_path / "set"
 
 
+def test_what_had_to_be_computed_is_told(folder, tmp_path):
+    (folder / "a/twin.jpg").write_bytes((folder / "a/0.jpg").read_bytes())
+    (folder / "a/broken.jpg").write_bytes((folder / "a/1.jpg").read_bytes()[:300])
+    learn, items = small_learner(folder), Items.from_folder(folder)
+    assert len(items) == 12
+    assert embed(learn, items).computed == 11  # without a cache equal files are not known
+    assert embed(learn, items.subset(range(3)), cache=tmp_path / "cache").computed == 3
+    assert [embed(learn, items, cache=tmp_path / "cache").computed for _ in range(2)] == [7, 0]
+
+
 def test_a_second_run_looks_at_nothing_and_gives_the_same_bits(folder, tmp_path, looks):
     learn, items = small_learner(folder), Items.from_folder(folder)
     without = embed(learn, items, bs=4)

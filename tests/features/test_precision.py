@@ -81,6 +81,35 @@ def test_what_does_not_belong_together_is_not_folded(xb):
     assert folded(nn.Sequential(conv, norm).eval(), xb) == 1
 
 
+class TwoReaders(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.one, self.other = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.one(x) + self.other(x)
+
+
+class TwoNames(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.features = nn.Sequential(self.conv, self.norm)
+
+    def forward(self, x):
+        return self.features(x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("make", "n"), [(TwoReaders, 0), (TwoNames, 1)])
+def test_modules_with_several_readers_or_names(make, n, xb):
+    model = settled(make(), xb)
+    other = copy.deepcopy(model)
+    assert folded(other, xb) == n
+    torch.testing.assert_close(other(xb), model(xb), rtol=1e-4, atol=1e-5)
+
+
 class Fork(nn.Module):
     "The convolution's output is read by the batch norm and by the sum."
 
@@ -135,8 +164,18 @@ def test_a_layer_that_cannot_be_pooled_leaves_the_model_without_hooks(xb):
 def test_what_runs_only_after_the_layers_is_told(xb):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU()).eval()
     plans = Plans(model, ["0", "1"], nn.AdaptiveAvgPool2d(1), CPU, xb)
-    assert plans.unused == {"2", "3"} and [v.shape for v in plans.parts] == [(2, 4), (2, 4)]
+    assert plans.unused == {"2", "3"} and [v.shape for v in plans.seen] == [(2, 4), (2, 4)]
     assert Plans(model, ["3", "0"], nn.AdaptiveAvgPool2d(1), CPU, xb).unused == set()
+
+
+@torch.no_grad()
+def test_a_scripted_part_takes_no_hook_and_needs_none(xb):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), torch.jit.script(nn.Conv2d(4, 4, 1))).eval()
+    plans = Plans(model, ["0"], nn.AdaptiveAvgPool2d(1), CPU, xb)
+    assert plans.unused == {"1"}
+    torch.testing.assert_close(plans.network()(xb), model[0](xb).mean((2, 3)))
+    plans.close()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model[:2])
 
 
 @torch.no_grad()

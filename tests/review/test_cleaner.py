@@ -162,7 +162,7 @@ def test_apply_moves_files_if_asked_and_says_how_they_come_back(wire, cleaner, s
         "cleaner.restore() brings the moved files back" in done["note"] and not (shop / "dog/d.jpg").exists()
     )
     (plan,) = wire(type="plan", action="quarantine")
-    assert plan["refused"] == {"dog/d.jpg": "the file is gone already"} and plan["files"] == []
+    assert plan["refused"] == {} and plan["move"] == 0 and plan["files"] == []
     assert cleaner.restore().restored == ["dog/d.jpg"] and cleaner.plan("quarantine")["move"] == 1
 
 
@@ -345,10 +345,17 @@ def test_the_button_counts_what_no_apply_has_carried_out(wire, cleaner, shop):
     assert left(type="do", do="relabel", seq=4, ids=[0], value="bird") == 1  # another label, one image
     assert left(type="do", do="mark", seq=5, ids=[4], value="delete") == 2
     assert left(type="do", do="mark", seq=6, ids=[7], value=None) == 3  # cleaned.csv has it no more
-    (shop / "cat/e.jpg").write_bytes(b"another picture")
-    assert cleaner.apply(action="quarantine").refused
-    assert left(type="page", page=0) == 3
-    cleaner.review.undo()
-    cleaner.review.mark([4], None)
-    cleaner.apply()
-    assert left(type="page", page=0) == 0
+    assert left(type="do", do="apply", seq=7, lose_groups=False, action="quarantine") == 0
+    assert left(type="do", do="mark", seq=8, ids=[5], value="delete") == 1
+    picture(99).save(shop / "dog/b.jpg")  # item 5, so that the decision no longer holds
+    assert cleaner.apply(True).refused
+    assert left(type="page", page=0) == 1
+
+
+def test_views_hear_of_what_a_cell_applies_and_restores(wire, cleaner):
+    wire(type="do", do="mark", seq=1, ids=[2, 7], value="delete")
+    wire.sent.clear()
+    cleaner.apply(action="quarantine")
+    cleaner.restore()
+    assert [m["counts"]["apply"] for m, _ in wire.sent] == [0, 2]
+    assert all(m["type"] == "changed" and m["marks"] == {} for m, _ in wire.sent)
