@@ -139,7 +139,7 @@ class DatasetFormatter:
             again = dict(
                 tfm=tfm, precision=seen.precision, dtype=dtype, bs=bs, num_workers=num_workers, cache=cache
             )
-            layers = layer if layer_ls is None else layer_ls
+            layers = seen.layer.split(" + ")  # found already
 
             def look(more: Items) -> tuple[np.ndarray, Items]:
                 label = progress and "edited copies"
