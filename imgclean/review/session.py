@@ -310,8 +310,8 @@ class Review(Clashes):
         """Write `cleaned.csv`: one row `name,label` for each image that stays; by default no image file is touched.
 
         Files that changed since they were marked, are protected, outside of the dataset or gone (but to its quarantine)
-        are refused with the reason, and stop none of the others. Raises `EveryCopyLost` where a group would keep no image, `ImportError`
-        where `action` is "trash" and send2trash is not installed.
+        are refused with the reason, and stop no other. Raises `EveryCopyLost` where a group would keep no image,
+        `ImportError` where `action` is "trash" and send2trash is not installed.
         """
         with self.lock:
             self._catch_up()
