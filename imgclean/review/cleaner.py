@@ -127,8 +127,6 @@ class ImageCleaner(anywidget.AnyWidget):
     def restore(self, manifest: str | os.PathLike | Applied | None = None) -> Restored:
         "Put the files of a quarantine back, by default of all; see `Review.restore`."
         back = self.review.restore(manifest)
-        if back.restored:
-            self.review.applied = frozenset(), {}  # there is something to apply again
         self._show_counts()
         return back
 

@@ -322,12 +322,12 @@ class Review(Clashes):
         manifest: str | os.PathLike | Applied | None = None,  # of one quarantine; default: of all
     ) -> Restored:
         "Put quarantined files back; the decisions stay as they are. `ValueError` where there is no quarantine."
-        if manifest is None:
-            return restore_all(self.items.root)
-        manifest = manifest.manifest if isinstance(manifest, Applied) else manifest
-        if manifest is None:
+        file = manifest.manifest if isinstance(manifest, Applied) else manifest
+        if manifest is not None and file is None:
             raise ValueError("this apply moved no file out of the dataset; there is nothing to restore")
-        return restore(manifest)
+        back = restore_all(self.items.root) if file is None else restore(file)
+        self.applied = (frozenset(), {}) if back.restored else self.applied  # so that it can be applied again
+        return back
 
     @property
     def quarantines(self) -> list[Path]:

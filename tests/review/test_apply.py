@@ -70,7 +70,9 @@ def test_quarantine_and_back(review, shop):
     done = review.apply(action="quarantine")
     assert tree(shop).keys() == before.keys() - GONE == set(listed(review))
     assert done.quarantined == 3 and done.manifest.exists() and "3 files moved to" in str(done)
+    assert review.applied == ({2, 4, 7}, {})
     assert set(review.restore(done).restored) == GONE and tree(shop) == before
+    assert review.applied == (set(), {})  # there is something to apply again
     assert review.deleted == [2, 4, 7]  # the decisions stand
 
 
